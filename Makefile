@@ -1,0 +1,72 @@
+# Everything below works from a fresh clone with python3 (3.11 or newer) and make.
+# Another interpreter: make PYTHON=python3.12 demo
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.setup-done
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+NOW = $(shell date +%Y%m%d-%H%M%S)
+DEMO_DATA := data/chitchat-small
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv setup demo check format test test-slow test-nightly smoke clean
+
+help:
+	@echo "make setup         install everything into .venv (the other targets do it too)"
+	@echo "make demo          reply selection: SFT, then PPO, on real dialogues"
+	@echo "make check         format, lint, types, layers, spelling"
+	@echo "make test          the tests, minutes"
+	@echo "make test-slow     kills, learning runs, mutations: longer"
+	@echo "make test-nightly  hours"
+	@echo "make smoke         one tiny run, SFT and PPO, under a minute"
+	@echo "make format        let ruff rewrite the files"
+	@echo "make clean         remove .venv and caches; runs/ and data/ stay"
+
+venv setup: $(STAMP)
+
+# torch first and pinned: a plain `torch` on Linux may bring gigabytes of GPU libraries. For a
+# build without them, set PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS to a place that serves one.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"Python 3.11 or newer is needed, $(PYTHON) is {v[0]}.{v[1]}; try make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	$(PIP) torch==2.13.0
+	$(PIP) -e ".[dev]"
+	@touch $@
+
+$(DEMO_DATA): | $(STAMP)
+	$(BIN)/python -m strategy_rl_envs.reply_selection.build --small --out $@
+
+demo: $(STAMP) $(DEMO_DATA)
+	$(BIN)/strategy-rl run experiments/reply_selection/demo.yaml --out runs/demo-$(NOW)
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# One thread a process: two workers share the machine, and more threads would only contend.
+test test-slow test-nightly smoke: export OMP_NUM_THREADS = 1
+
+test: $(STAMP)
+	$(BIN)/pytest -n 2 -m "not slow and not nightly"
+
+test-slow: $(STAMP)
+	$(BIN)/pytest -n 2 -m "slow and not nightly"
+
+test-nightly: $(STAMP)
+	$(BIN)/pytest -n 2 -m nightly
+
+smoke: $(STAMP)
+	$(BIN)/strategy-rl run experiments/smoke.yaml --out runs/smoke-$(NOW)
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf build dist .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

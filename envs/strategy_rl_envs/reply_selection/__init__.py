@@ -1,0 +1,1 @@
+"""Reply selection in conversations: choose the next reply, or hand over to a human."""

@@ -1,0 +1,225 @@
+"""Conversations out of data files, prepared for play. Knows nothing of Gymnasium.
+
+A file holds conversations, one a line,
+
+    {"id": .., "group": .., "lang": .., "origin": .., "turns": [TURN, ..]}
+    where TURN is {"context": [..], "candidates": [..], "label": .., "kinds": [..]}
+
+or single turns, one a line: `id` and the fields of a TURN. Where they are missing, `group` is the
+`id` and `kinds` says gold and other. `label` is the index of the real reply.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+from pathlib import Path
+from random import Random
+
+from strategy_rl_envs.kit.errors import SettingError
+from strategy_rl_envs.kit.reader import read_records
+from strategy_rl_envs.kit.record import Record, Tally
+
+SAMPLE = Path(__file__).parent / "sample"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One decision: the texts shown, the index of the real reply, what each candidate is."""
+
+    context: tuple[str, ...]
+    candidates: tuple[str, ...]
+    label: int
+    kinds: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one episode plays: a conversation's turns, or one of them."""
+
+    id: str
+    group: str
+    turns: tuple[Turn, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """How a file's conversations are made into rows.
+
+    Attributes:
+        single: make each turn a row of its own.
+        max_turns: a conversation's turns past this many are left out.
+        context_turns: how many of the latest texts of the history are shown.
+        min_candidates: fewest candidates a turn shows, where the file has that many.
+        max_candidates: most candidates a turn shows.
+        max_chars: a longer text is cut, a text of the history at its beginning.
+    """
+
+    single: bool
+    max_turns: int
+    context_turns: int
+    min_candidates: int
+    max_candidates: int
+    max_chars: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """All rows of a file.
+
+    Attributes:
+        rows: in the order of the file.
+        counts: turns used, skipped and changed, by reason.
+        fingerprint: SHA-256 of the file's bytes.
+    """
+
+    rows: tuple[Row, ...]
+    counts: dict[str, int]
+    fingerprint: str
+
+
+def split_path(data: str | None, split: str) -> Path:
+    """Find the file of a split.
+
+    Args:
+        data: None for the shipped sample, a folder with `{split}.jsonl`, or a file pattern with
+            `{split}` in it.
+        split: `train`, `validation` or `test`.
+
+    Raises:
+        SettingError: a file name without `{split}`: it would serve training and test alike.
+    """
+    if data is None:
+        return SAMPLE / f"{split}.jsonl"
+    if not isinstance(data, str):
+        raise SettingError(f"data: expected a folder or a file pattern, got {data!r}")
+    if "{split}" in data:
+        return Path(data.replace("{split}", split)).expanduser()
+    folder = Path(data).expanduser()
+    if folder.is_file():
+        raise SettingError(
+            f"data: {data!r} is one file for all splits; name a folder that holds train.jsonl, "
+            "validation.jsonl and test.jsonl, or a pattern such as 'replies.{split}.jsonl'"
+        )
+    return folder / f"{split}.jsonl"
+
+
+def load_split(path: Path, view: View) -> Split:
+    """Read a file's rows; the same file and view are read once a process.
+
+    Raises:
+        DataError: the file or a row cannot be used, or more than half of the turns are skipped.
+    """
+    try:
+        stamp = path.stat()
+    except OSError:
+        return _load(path, (0, 0), view)  # the reader says what is wrong
+    return _load(path, (stamp.st_mtime_ns, stamp.st_size), view)
+
+
+@lru_cache(maxsize=12)
+def _load(path: Path, stamp: tuple[int, int], view: View) -> Split:
+    tally = Tally()
+    rows: list[Row] = []
+    seen: set[str] = set()
+    texts: dict[str, str] = {}  # one object a text: distractors repeat
+    for record in read_records(path):
+        name = record.text("id")
+        if name in seen:
+            raise record.fault("id", f"{name!r} stands twice in the file")
+        seen.add(name)
+        rows.extend(_rows(record, name, view, tally, texts))
+    tally.close(str(path))
+    return Split(tuple(rows), tally.counts(), _sha256(path))
+
+
+def _rows(
+    record: Record, name: str, view: View, tally: Tally, texts: dict[str, str]
+) -> Iterator[Row]:
+    """Make a line of the file into one row, or into one a turn."""
+    group = record.text("group", default=name)
+    parts = record.records("turns") if "turns" in record else [record]
+    turns = []
+    for number, part in enumerate(parts[: view.max_turns]):
+        turn = _read_turn(part, f"{name}/{number}", view, tally)
+        if turn is not None:
+            turns.append(_share_texts(turn, texts))
+    if view.single:
+        yield from (Row(f"{name}/{number}", group, (turn,)) for number, turn in enumerate(turns))
+    elif turns:
+        yield Row(name, group, tuple(turns))
+
+
+def _read_turn(part: Record, name: str, view: View, tally: Tally) -> Turn | None:
+    """Check one turn and choose its candidates; None where it cannot be used."""
+    context, candidates = part.texts("context"), part.texts("candidates")
+    label = part.integer("label")
+    if not 0 <= label < len(candidates):
+        raise part.fault("label", f"{label} is not among the {len(candidates)} candidates")
+    kinds = part.texts("kinds") if "kinds" in part else _default_kinds(len(candidates), label)
+    if len(kinds) != len(candidates):
+        raise part.fault("kinds", f"has {len(kinds)} entries for {len(candidates)} candidates")
+    reason = _unusable(context, candidates)
+    if reason:
+        tally.skipped[reason] += 1
+        return None
+    tally.used += 1
+    context = context[-view.context_turns :]
+    if max(map(len, chain(context, candidates))) > view.max_chars:
+        tally.changed[f"texts cut to {view.max_chars} characters"] += 1
+        context = tuple(text[-view.max_chars :] for text in context)
+        candidates = tuple(text[: view.max_chars] for text in candidates)
+    return _choose_candidates(Turn(context, candidates, label, kinds), name, view)
+
+
+def _unusable(context: tuple[str, ...], candidates: tuple[str, ...]) -> str | None:
+    """Say why a turn gives nothing to decide or to learn; None where it does."""
+    if not any(text.strip() for text in context):
+        return "empty context"
+    if not all(text.strip() for text in candidates):
+        return "empty candidate"
+    if len(candidates) == 1:
+        return "one candidate"
+    if len(set(candidates)) == 1:
+        return "all candidates equal"
+    return None
+
+
+def _default_kinds(count: int, label: int) -> tuple[str, ...]:
+    return tuple("gold" if place == label else "other" for place in range(count))
+
+
+def _choose_candidates(turn: Turn, name: str, view: View) -> Turn:
+    """Draw how many candidates are shown, which, and in which order; the gold one always is.
+
+    The turn's name is the seed, so a turn is the same in every process and at every visit. Only
+    `Random.random` is used: Python keeps its stream the same between versions.
+    """
+    rng = Random(name)
+    wanted = view.min_candidates + int(
+        rng.random() * (view.max_candidates - view.min_candidates + 1)
+    )
+    gold = turn.candidates[turn.label]
+    places = {text: place for place, text in reversed(list(enumerate(turn.candidates)))}
+    others = sorted((places[text] for text in places if text != gold), key=lambda _: rng.random())
+    shown = sorted([turn.label, *others[: wanted - 1]], key=lambda _: rng.random())
+    return Turn(
+        turn.context,
+        tuple(turn.candidates[place] for place in shown),
+        shown.index(turn.label),
+        tuple(turn.kinds[place] for place in shown),
+    )
+
+
+def _share_texts(turn: Turn, texts: dict[str, str]) -> Turn:
+    context = tuple(texts.setdefault(text, text) for text in turn.context)
+    candidates = tuple(texts.setdefault(text, text) for text in turn.candidates)
+    return Turn(context, candidates, turn.label, turn.kinds)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,243 @@
+"""From an experiment to its pieces: environments, policy, demonstrations. Trains nothing."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.envs.registration import load_env_creator
+
+from strategy_rl.backbone import BackboneSettings, LoraSettings, load_backbone
+from strategy_rl.collector import EpisodePlan
+from strategy_rl.config import BackboneConfig, Experiment, RewardTerm
+from strategy_rl.demonstrations import RawDemonstrations, read_demonstrations, roll_expert
+from strategy_rl.env import EnvSlots, find_spec, make_slots
+from strategy_rl.errors import InputError
+from strategy_rl.evaluation import plan_split
+from strategy_rl.features import FeatureCache, TextTable
+from strategy_rl.models import resolve_model
+from strategy_rl.policy import BackboneSource, Policy, PolicySpec
+from strategy_rl.policy.network import NetworkSizes
+from strategy_rl.policy.pairs import num_pair_features
+from strategy_rl.policy.spaces import action_spec, observation_spec
+from strategy_rl.seeding import derive_seed, generator, seed_torch
+
+SPLITS = ("train", "validation", "test")
+EVALUATION_SLOTS = 64
+MIN_GROUPS_TO_SHARE = 20  # fewer rows are too few to keep SFT's and PPO's apart
+DEMONSTRATION_EPISODES = 200  # of a task without rows
+VALIDATION_EPISODES = 20  # of a task without rows
+
+Reward = Sequence[RewardTerm]
+
+
+@dataclass(frozen=True)
+class World:
+    """The environments of an experiment: one set a split, and a judge for the test split."""
+
+    train: EnvSlots
+    validation: EnvSlots
+    test: EnvSlots
+
+    def close(self) -> None:
+        """Close all."""
+        for slots in (self.train, self.validation, self.test):
+            slots.close()
+
+
+def make_world(experiment: Experiment) -> World:
+    """Make every environment; the test split is judged by `evaluation.reward` where it is given."""
+    judge = experiment.evaluation.reward
+    reward = experiment.reward
+    return World(
+        train=split_slots(experiment, "train", reward, experiment.ppo.num_envs),
+        validation=split_slots(experiment, "validation", reward, EVALUATION_SLOTS),
+        test=split_slots(
+            experiment, "test", reward if judge is None else judge, EVALUATION_SLOTS
+        ),
+    )
+
+
+def split_slots(experiment: Experiment, split: str, reward: Reward, num_slots: int) -> EnvSlots:
+    """Environments of one split, told the split and the reward where they take them.
+
+    Raises:
+        InputError: The id is unknown, the task refuses its settings, or it takes no reward.
+    """
+    accepted = _constructor_parameters(experiment.task.id)
+    settings: dict[str, Any] = dict(experiment.task.settings)
+    if "split" in accepted:
+        settings["split"] = split
+    if reward:
+        if "reward" not in accepted:
+            raise InputError(
+                f"reward: {experiment.task.id} takes no reward; leave the section out"
+            )
+        settings["reward"] = [term.model_dump() for term in reward]
+    return make_slots(experiment.task.id, settings, num_slots)
+
+
+def _constructor_parameters(task_id: str) -> set[str]:
+    entry = find_spec(task_id).entry_point
+    try:
+        creator = load_env_creator(entry) if isinstance(entry, str) else entry
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"task.id: {task_id!r} cannot be imported: {error}") from error
+    return set(inspect.signature(creator).parameters) if creator else set()
+
+
+def make_policy(
+    experiment: Experiment, slots: EnvSlots, table: TextTable | None, *purpose: str
+) -> Policy:
+    """A fresh policy for a task's spaces, its network seeded by the experiment's seed."""
+    action = action_spec(slots.action_space, slots.special_actions)
+    section = experiment.policy
+    observation = observation_spec(slots.observation_space, action, section.context_turns)
+    if observation.has_text and table is None:
+        raise InputError(
+            "backbone.model is null, but the task's observations hold texts; name a model, e.g. "
+            "package:all-minilm-l6-v2"
+        )
+    if not observation.has_text:
+        table = None
+    pairs = section.pair_features and table is not None and observation.max_candidates > 0
+    sizes = NetworkSizes(
+        embedding_size=table.hidden_size if table else 0,
+        num_pairs=num_pair_features(table, observation.num_slots) if pairs and table else 0,
+        projection_size=section.projection_size,
+        hidden_sizes=section.hidden_sizes,
+        activation=section.activation,
+        init_log_std=section.init_log_std,
+    )
+    spec = PolicySpec(observation, action, sizes, slots.special_actions, section.pair_features)
+    seed_torch(experiment.seed, "network", *purpose)
+    source = backbone_source(experiment.backbone, table) if table else None
+    return Policy(spec, table, source, resolve_device(experiment.backbone.device))
+
+
+def make_table(config: BackboneConfig, seed: int) -> TextTable | None:
+    """Load the backbone and its table of texts; None where the experiment names no model."""
+    if config.model is None:
+        return None
+    device = resolve_device(config.device)
+    backbone = load_backbone(
+        str(resolve_model(config.model)),
+        backbone_settings(config),
+        revision=config.revision,
+        device=device,
+        seed=derive_seed(seed, "adapters"),
+    )
+    if not backbone.is_frozen:
+        return TextTable(backbone)
+    directory = Path(config.cache_dir) if config.cache_dir else default_cache() / "features"
+    return TextTable(backbone, FeatureCache(backbone, directory, config.cache_max_mb << 20))
+
+
+def default_cache() -> Path:
+    """The user's cache folder: `$STRATEGY_RL_CACHE`, or one in the home folder."""
+    given = os.environ.get("STRATEGY_RL_CACHE")
+    return Path(given) if given else Path.home() / ".cache" / "strategy_rl"
+
+
+def backbone_settings(config: BackboneConfig) -> BackboneSettings:
+    """The section as plain settings of the backbone."""
+    lora = LoraSettings(**config.lora.model_dump())
+    names = ("train", "last_n", "pooling", "prefix", "max_tokens", "dtype")
+    return BackboneSettings(**{name: getattr(config, name) for name in names}, lora=lora)
+
+
+def backbone_source(config: BackboneConfig, table: TextTable) -> BackboneSource:
+    """Where the backbone came from, with the number format that `auto` became."""
+    assert config.model is not None
+    settings = table.backbone.settings
+    weights = next(table.backbone.network.parameters())
+    dtype = "bfloat16" if weights.dtype is torch.bfloat16 else "float32"
+    return BackboneSource(config.model, config.revision, replace(settings, dtype=dtype))
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` is a GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which training rows each stage plays; None where the task has no rows."""
+
+    sft: list[int] | None
+    ppo: list[int] | None
+
+
+def share_rows(slots: EnvSlots, share: float, seed: int) -> Rows:
+    """Part the training rows between SFT and PPO, whole groups on one side.
+
+    An SFT policy is over-confident on its own rows, so PPO there would learn the wrong price of
+    being unsure. Tasks with few groups, or `share` 1, give all rows to both.
+    """
+    if slots.num_rows is None:
+        return Rows(None, None)
+    every = list(range(slots.num_rows))
+    groups = [slots.group(row) for row in every]
+    names = sorted({str(group) for group in groups})
+    if share >= 1 or len(names) < MIN_GROUPS_TO_SHARE:
+        return Rows(every, every)
+    order = generator(seed, "rows").permutation(len(names))
+    chosen = {names[i] for i in order[: max(1, round(share * len(names)))].tolist()}
+    return Rows(
+        sft=[row for row in every if str(groups[row]) in chosen],
+        ppo=[row for row in every if str(groups[row]) not in chosen],
+    )
+
+
+def row_plans(rows: list[int] | None, seed: int, purpose: str) -> list[EpisodePlan]:
+    """One episode a row, or numbered episodes where there are none."""
+    if rows is None:
+        count = range(DEMONSTRATION_EPISODES)
+        return [EpisodePlan(derive_seed(seed, purpose, i)) for i in count]
+    return [EpisodePlan(derive_seed(seed, purpose, row), row) for row in rows]
+
+
+def ppo_plan(rows: list[int] | None, seed: int) -> Callable[[int], EpisodePlan]:
+    """Episode number to plan: rows in a fresh order each epoch, so that all are visited."""
+    orders: dict[int, np.ndarray] = {}
+
+    def plan(number: int) -> EpisodePlan:
+        episode_seed = derive_seed(seed, "ppo-episode", number)
+        if rows is None:
+            return EpisodePlan(episode_seed)
+        epoch, position = divmod(number, len(rows))
+        if epoch not in orders:
+            orders.clear()
+            orders[epoch] = generator(seed, "ppo-rows", epoch).permutation(len(rows))
+        return EpisodePlan(episode_seed, rows[orders[epoch][position]])
+
+    return plan
+
+
+def demonstrate(
+    experiment: Experiment, slots: EnvSlots, rows: list[int] | None
+) -> RawDemonstrations:
+    """What SFT imitates on the training split: the file that is named, else the expert."""
+    path = experiment.sft.demonstrations
+    if path is not None:
+        return read_demonstrations(Path(path))
+    return roll_expert(slots, row_plans(rows, experiment.seed, "demonstrations"))
+
+
+def has_expert(slots: EnvSlots, seed: int) -> bool:
+    """Whether the task names expert actions."""
+    options = None if slots.num_rows is None else {"row": 0}
+    return "expert_action" in slots.reset([0], [derive_seed(seed, "probe")], [options])[0].info
+
+
+def validation_plans(slots: EnvSlots, seed: int) -> list[EpisodePlan]:
+    """What training is judged by: all validation rows, or a few episodes without rows."""
+    return plan_split(slots, seed, "validation", None, VALIDATION_EPISODES)

@@ -1,0 +1,60 @@
+"""Which weights of a network learn. Knows peft, nothing of texts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from torch import nn
+
+from strategy_rl.backbone.settings import BackboneSettings, LoraSettings
+from strategy_rl.errors import ModelError
+
+
+def choose_trainable(model: str, network: Any, settings: BackboneSettings, seed: int) -> None:
+    """Let exactly the weights learn that the settings name; autograd records nothing below them."""
+    network.requires_grad_(settings.train == "full")
+    if settings.train == "last_n":
+        blocks = _blocks(model, network)
+        if settings.last_n > len(blocks):
+            raise ModelError(
+                f"backbone.last_n is {settings.last_n}, but {model!r} has {len(blocks)} blocks"
+            )
+        for block in blocks[-settings.last_n :]:
+            block.requires_grad_(True)
+    if settings.train == "lora":
+        _add_adapters(model, network, settings.lora, seed)
+
+
+def _blocks(model: str, network: nn.Module) -> nn.ModuleList:
+    count = network.config.num_hidden_layers  # type: ignore[union-attr]
+    for module in network.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return module
+    raise ModelError(
+        f"backbone.train is last_n, but {model!r} has no list of {count} blocks; use lora or full"
+    )
+
+
+def _add_adapters(model: str, network: nn.Module, lora: LoraSettings, seed: int) -> None:
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.target_modules) if lora.target_modules else None,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            inject_adapter_in_model(config, network)
+        except ValueError as error:
+            linear = {
+                n.split(".")[-1] for n, m in network.named_modules() if isinstance(m, nn.Linear)
+            }
+            raise ModelError(
+                f"backbone.lora.target_modules is {lora.target_modules}, which does not suit "
+                f"{model!r} ({error}); choose among {', '.join(sorted(linear))}"
+            ) from error
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_("lora_" in name)

@@ -1,0 +1,42 @@
+"""The model card of an exported policy. Knows an experiment and its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import strategy_rl
+from strategy_rl.config import Experiment
+
+
+def model_card(experiment: Experiment, stage: str, policies: Mapping[str, Any]) -> str:
+    """README.md of a policy: what it does, how it was trained, what it earned on the test rows.
+
+    Args:
+        experiment: What made it.
+        stage: Where in the experiment it comes from.
+        policies: The `policies` of the report; empty before it is judged.
+    """
+    reward = ", ".join(f"{term.name} x {term.weight:g}" for term in experiment.reward)
+    lines = [
+        f"# {experiment.name}, {stage}",
+        "",
+        f"A policy for `{experiment.task.id}`, made by strategy_rl {strategy_rl.__version__}.",
+        "",
+        f"- Backbone: `{experiment.backbone.model}`, {experiment.backbone.train}",
+        f"- Reward: {reward or 'the default of the task'}",
+        f"- Seed: {experiment.seed}",
+        "",
+        "```python",
+        "from strategy_rl import Policy",
+        "",
+        'policy = Policy.from_pretrained("this/folder")',
+        "decision = policy.act(observation, greedy=True)",
+        "```",
+    ]
+    if policies:
+        lines += ["", "| policy | mean return on the test rows | 95% interval |", "|---|---|---|"]
+        for name, figures in policies.items():
+            low, high = figures["ci95"]
+            lines.append(f"| {name} | {figures['mean_return']:.3f} | {low:.3f} to {high:.3f} |")
+    return "\n".join(lines) + "\n"

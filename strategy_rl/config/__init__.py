@@ -1,0 +1,44 @@
+"""What an experiment is and how its file is read."""
+
+from strategy_rl.config.loading import dump_yaml, json_schema, load_experiment
+from strategy_rl.config.names import name_fault, shorten
+from strategy_rl.config.schema import (
+    AdaptiveKL,
+    BackboneConfig,
+    CheckpointConfig,
+    EarlyStopping,
+    EvaluationConfig,
+    Experiment,
+    LoggingConfig,
+    LoraConfig,
+    PolicyConfig,
+    PPOConfig,
+    RewardTerm,
+    Schedule,
+    SFTConfig,
+    TaskConfig,
+    value_at,
+)
+
+__all__ = [
+    "AdaptiveKL",
+    "BackboneConfig",
+    "CheckpointConfig",
+    "EarlyStopping",
+    "EvaluationConfig",
+    "Experiment",
+    "LoggingConfig",
+    "LoraConfig",
+    "PPOConfig",
+    "PolicyConfig",
+    "RewardTerm",
+    "SFTConfig",
+    "Schedule",
+    "TaskConfig",
+    "dump_yaml",
+    "json_schema",
+    "load_experiment",
+    "name_fault",
+    "shorten",
+    "value_at",
+]

@@ -1,0 +1,433 @@
+"""The experiment: every option with its range, default and help. Knows nothing of files or YAML.
+
+The text under a field is its help; `strategy-rl schema` prints it for editors.
+Paths are relative to the folder in which the command is started.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    Tag,
+    model_validator,
+)
+
+from strategy_rl.config.names import name_fault, shorten
+
+
+class Contradictions(ValueError):
+    """Options that are fine one by one but not together; `faults` pairs a key with a message."""
+
+    def __init__(self, faults: list[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{key}: {message}" for key, message in faults))
+        self.faults = faults
+
+
+def _refuse(faults: list[tuple[str, str]]) -> None:
+    if faults:
+        raise Contradictions(faults)
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _usable_name(name: str) -> str:
+    fault = name_fault(name)
+    if fault:
+        raise ValueError(fault)
+    return name
+
+
+def _known_device(device: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|xpu(:\d+)?|cuda(:\d+)?", device):
+        expected = "'auto', 'cpu', 'mps', 'cuda' or 'cuda:0'"
+        raise ValueError(f"got {shorten(device)}, expected {expected}")
+    return device
+
+
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+OpenShare = Annotated[float, Field(ge=0, lt=1)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, unknown keys refused, no conversion (`true` is not 1)."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        strict=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+    )
+
+
+class Schedule(Section):
+    """A number that moves in a straight line while training goes on."""
+
+    start: NonNegative = Field(alias="from")
+    """Value at the beginning."""
+    to: NonNegative
+    """Value at the end of the move; it stays there."""
+    over: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the training that the move takes."""
+
+    def at(self, progress: float) -> float:
+        """Value after `progress`, the share of the training done, 0 to 1."""
+        done = min(max(progress / self.over, 0.0), 1.0)
+        return self.start + (self.to - self.start) * done
+
+
+def _kind_of_number(value: object) -> str:
+    return "schedule" if isinstance(value, dict | Schedule) else "number"
+
+
+ScheduledPositive = Annotated[
+    Annotated[Positive, Tag("number")] | Annotated[Schedule, Tag("schedule")],
+    Discriminator(_kind_of_number),
+]
+ScheduledNonNegative = Annotated[
+    Annotated[NonNegative, Tag("number")] | Annotated[Schedule, Tag("schedule")],
+    Discriminator(_kind_of_number),
+]
+
+
+def value_at(number: float | Schedule, progress: float) -> float:
+    """A number-or-schedule option after `progress`, the share of the training done, 0 to 1."""
+    return number.at(progress) if isinstance(number, Schedule) else number
+
+
+class TaskConfig(Section):
+    """The Gymnasium environment to play."""
+
+    id: Text
+    """Gymnasium id, e.g. `strategy_rl_envs:strategy_rl/ReplySelection-v0`."""
+    settings: dict[str, JsonValue] = {}
+    """Keyword arguments of the environment's constructor."""
+
+
+class RewardTerm(Section):
+    """One component of the reward."""
+
+    name: Text
+    """Name of a component that the task offers."""
+    weight: float = 1.0
+    """What the component is multiplied by."""
+    settings: dict[str, JsonValue] = {}
+    """Keyword arguments of the component."""
+
+
+def _usable_reward(terms: tuple[RewardTerm, ...]) -> tuple[RewardTerm, ...]:
+    names = [term.name for term in terms]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{shorten(twice[0])} is listed twice; give it once, weights added")
+    if terms and not any(term.weight for term in terms):
+        raise ValueError("all weights are 0, so every reward is 0; give one term another weight")
+    return terms
+
+
+Reward = Annotated[
+    tuple[RewardTerm, ...], BeforeValidator(_as_tuple), AfterValidator(_usable_reward)
+]
+
+
+class LoraConfig(Section):
+    """Low-rank adapters; read where `backbone.train` is `lora`."""
+
+    rank: Count = 8
+    """Rank of the update matrices."""
+    alpha: Positive = 16.0
+    """Scale: the update is multiplied by alpha / rank."""
+    dropout: OpenShare = 0.0
+    """Dropout before the adapter during SFT; PPO always uses 0."""
+    target_modules: Annotated[tuple[Text, ...], BeforeValidator(_as_tuple)] | None = None
+    """Names of the layers to adapt; null: the usual ones of the model type."""
+
+
+class BackboneConfig(Section):
+    """The language model under the heads."""
+
+    model: Text | None = None
+    """Hugging Face id, local folder or `package:NAME`; null: an MLP reads numbers, no texts."""
+    revision: Text | None = None
+    """Branch, tag or commit on the hub."""
+    train: Literal["frozen", "lora", "last_n", "full"] = "frozen"
+    """Which weights of the model learn."""
+    last_n: Count = 2
+    """How many last layers learn where `train` is `last_n`."""
+    lora: LoraConfig = LoraConfig()
+    """Adapter settings where `train` is `lora`."""
+    pooling: Literal["mean", "cls", "last"] = "mean"
+    """How the token vectors of a text become one vector."""
+    prefix: str = ""
+    """Put before every text, e.g. `query: ` for e5 models."""
+    max_tokens: Count = 128
+    """Longer texts are cut to this many tokens."""
+    learning_rate: NonNegative = 2e-5
+    """Step size of the weights that learn, in both stages; 0 changes nothing."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format of a frozen model; models that learn keep float32 weights."""
+    device: Annotated[str, AfterValidator(_known_device)] = "auto"
+    """`auto`, `cpu`, `mps`, `cuda` or `cuda:0`."""
+    cache_dir: Text | None = None
+    """Folder of encoded texts; null: the user's cache folder."""
+    cache_max_mb: Count = 2048
+    """Size at which the oldest encoded texts are dropped, in MiB."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> BackboneConfig:
+        if self.model is None and self.train != "frozen":
+            message = f"is '{self.train}', but backbone.model is null; name a model"
+            _refuse([("train", message)])
+        return self
+
+
+class PolicyConfig(Section):
+    """The heads on top of the backbone."""
+
+    hidden_sizes: Annotated[tuple[Count, ...], BeforeValidator(_as_tuple)] = (64, 64)
+    """Widths of the hidden layers."""
+    projection_size: Count = 64
+    """Width of the learned projections of context and candidate."""
+    activation: Literal["tanh", "relu", "gelu"] = "tanh"
+    """Non-linearity between the layers."""
+    context_turns: Count = 3
+    """How many last texts of the context the policy reads one by one."""
+    pair_features: bool = True
+    """Feed cosine and product of context and candidate to the head."""
+    init_log_std: Annotated[float, Field(ge=-20, le=2)] = 0.0
+    """First log standard deviation of a Box action."""
+
+
+class EarlyStopping(Section):
+    """When SFT ends before its last epoch; the best weights are restored."""
+
+    metric: Literal["accuracy", "return", "loss"] = "accuracy"
+    """What is watched on the validation split."""
+    patience: Count = 5
+    """Epochs without a better value before it stops."""
+
+
+class SFTConfig(Section):
+    """Stage one: imitate the expert."""
+
+    epochs: Whole = 20
+    """Passes over the demonstrations; 0: no SFT."""
+    share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the training rows for SFT, the rest is PPO's; 1: both use all."""
+    demonstrations: Text | None = None
+    """File of demonstrations; null: the environment's own expert is rolled out."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """Update rule."""
+    learning_rate: NonNegative = 1e-3
+    """Peak step size; 0 changes nothing."""
+    weight_decay: NonNegative = 0.1
+    """Decoupled decay of the weight matrices."""
+    batch_size: Count = 128
+    """Decisions of one update."""
+    dropout: OpenShare = 0.5
+    """Dropout in the heads; PPO always uses 0."""
+    warmup_share: Share = 0.05
+    """Share of the updates in which the step size rises from 0."""
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    """Step size after the warm-up."""
+    max_grad_norm: Positive = 1.0
+    """Gradients are scaled down to this norm."""
+    contrastive_coef: NonNegative = 0.3
+    """Weight of the loss that tells a batch's contexts and right candidates apart."""
+    early_stopping: EarlyStopping | None = EarlyStopping()
+    """Null: all epochs run and the last weights stay."""
+    special_action_prior: OpenShare = 0.1
+    """Mean probability given to special actions that the expert never takes; 0: left at nothing."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> SFTConfig:
+        if self.demonstrations is not None and self.epochs == 0:
+            message = "is given, but sft.epochs is 0, so nobody reads it; drop one of the two"
+            _refuse([("demonstrations", message)])
+        return self
+
+
+class AdaptiveKL(Section):
+    """Moves `ppo.kl_coef` so that the KL to the reference nears a target (Ziegler et al. 2019)."""
+
+    target: Positive
+    """KL an episode to aim at, in nats."""
+    horizon: Positive = 10_000.0
+    """Episodes over which the coefficient follows; larger is slower."""
+
+
+class PPOConfig(Section):
+    """Stage two: improve on the reward."""
+
+    iterations: Whole = 100
+    """Rounds of collecting and updating; 0: no PPO."""
+    rollout: Literal["episodes", "steps"] = "episodes"
+    """Collect whole episodes, or a fixed number of steps from each environment."""
+    episodes_per_iteration: Count = 256
+    """Episodes of one round where `rollout` is `episodes`."""
+    num_envs: Count = 16
+    """Environments that play side by side."""
+    num_steps: Count = 128
+    """Steps of each environment in one round where `rollout` is `steps`."""
+    epochs: Count = 3
+    """Passes over the decisions of one round."""
+    minibatch_size: Count = 256
+    """Decisions of one update."""
+    clip_range: ScheduledPositive = 0.2
+    """How far the ratio of new to old probability may leave 1."""
+    value_clip_range: Positive | None = None
+    """How far a value may move from the old one, in units of the reward; null: no limit."""
+    gamma: Share = 1.0
+    """Discount of later rewards."""
+    gae_lambda: Share = 0.95
+    """Trace decay of the advantages: 0 trusts the critic, 1 the returns."""
+    learning_rate: NonNegative = 1e-3
+    """First step size; 0 changes nothing."""
+    head_learning_rate: NonNegative | None = None
+    """Step size of the heads where the backbone learns too; null: the same."""
+    schedule: Literal["linear", "constant"] = "linear"
+    """Step size over the training: down to 0, or level."""
+    adam_eps: Positive = 1e-5
+    """Term in Adam's divisor."""
+    vf_coef: NonNegative = 0.5
+    """Weight of the value loss."""
+    entropy_coef: ScheduledNonNegative = 0.01
+    """Weight of the entropy bonus."""
+    kl_coef: NonNegative = 0.05
+    """Weight of the KL to the policy that SFT left."""
+    adaptive_kl: AdaptiveKL | None = None
+    """Null: `kl_coef` stays as it is."""
+    target_kl: Positive | None = None
+    """End the updates of a round above 1.5 times this KL to the round's own policy; null: never."""
+    max_grad_norm: Positive = 1.0
+    """Gradients are scaled down to this norm."""
+    critic_warmup_iterations: Whole = 0
+    """Rounds that teach the value head alone, before the policy moves."""
+    normalize_advantages: bool = True
+    """Advantages to mean 0 and deviation 1."""
+    normalize_observations: bool = False
+    """Numbers in observations to mean 0 and deviation 1, by running statistics."""
+    normalize_rewards: bool = False
+    """Rewards over the running deviation of the discounted return."""
+    freeze_projections: bool = False
+    """Keep the projections of texts as SFT left them."""
+    evaluate_every: Count = 4
+    """Rounds between two looks at the validation split; the best policy is kept."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> PPOConfig:
+        faults = []
+        if isinstance(self.clip_range, Schedule) and self.clip_range.start == 0:
+            faults.append(("clip_range.from", "got 0.0, expected a number above 0, e.g. 0.2"))
+        if self.adaptive_kl is not None and self.kl_coef == 0:
+            message = "multiplies ppo.kl_coef, which is 0 and stays 0; set kl_coef above 0"
+            faults.append(("adaptive_kl", message))
+        decisions = self.num_envs * self.num_steps
+        if self.rollout == "steps" and self.minibatch_size > decisions:
+            message = (
+                f"got {self.minibatch_size}, but a round has only num_envs {self.num_envs} x "
+                f"num_steps {self.num_steps} = {decisions} steps; expected {decisions} or less"
+            )
+            faults.append(("minibatch_size", message))
+        _refuse(faults)
+        return self
+
+
+Rival = Literal[
+    "random",
+    "heuristics",
+    "expert",
+    "cosine",
+    "threshold",
+    "threshold_by_state",
+    "dp",
+    "all_rows_dp",
+]
+RIVALS: tuple[Rival, ...] = get_args(Rival)
+
+
+class EvaluationConfig(Section):
+    """The last look, on the test split."""
+
+    episodes: Count | None = None
+    """Episodes to play; null: every row of the split once, or 100 where a task has no rows."""
+    rivals: Annotated[tuple[Rival, ...], BeforeValidator(_as_tuple)] = RIVALS
+    """Policies to compare with; those that a task does not allow are left out."""
+    reward: Reward | None = None
+    """Judge by this reward; null: by the one that was trained."""
+    bootstrap_samples: Count = 10_000
+    """Resamples for the confidence intervals."""
+
+
+class CheckpointConfig(Section):
+    """When the state of training is saved."""
+
+    every: Count = 10
+    """PPO rounds between two checkpoints."""
+    keep: Count = 3
+    """Newest checkpoints that stay."""
+
+
+class LoggingConfig(Section):
+    """What is written while training goes on."""
+
+    tensorboard: bool = True
+    """Mirror the metrics to TensorBoard event files."""
+    histograms_every: Count = 10
+    """PPO rounds between two sets of histograms."""
+    full_episodes: Annotated[tuple[Text, ...], BeforeValidator(_as_tuple)] = ("sft", "ppo")
+    """Policies whose evaluation episodes keep their texts."""
+    digest_episodes: Whole = 5
+    """Episodes shown in TensorBoard's Text tab at each look."""
+
+
+class Experiment(Section):
+    """One experiment: a task, a policy and how to train it."""
+
+    name: Annotated[str, AfterValidator(_usable_name)]
+    """Name of the run's folder under `runs/`."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Start of every random stream."""
+    task: TaskConfig
+    """The environment."""
+    reward: Reward = ()
+    """Weighted components of the reward; empty: the task's own default."""
+    backbone: BackboneConfig = BackboneConfig()
+    """The language model."""
+    policy: PolicyConfig = PolicyConfig()
+    """The heads."""
+    sft: SFTConfig = SFTConfig()
+    """Stage one."""
+    ppo: PPOConfig = PPOConfig()
+    """Stage two."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """The comparison at the end."""
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    """Saving."""
+    logging: LoggingConfig = LoggingConfig()
+    """Records."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Experiment:
+        if self.sft.epochs == 0 and self.ppo.iterations == 0:
+            message = "is 0 and so is ppo.iterations: nothing would be trained; raise one of them"
+            _refuse([("sft.epochs", message)])
+        return self

@@ -1,0 +1,137 @@
+"""What SFT imitates: the expert rolled through the environment, or a file of demonstrations."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from strategy_rl.collector import EpisodePlan
+from strategy_rl.env import EnvSlots
+from strategy_rl.errors import InputError
+from strategy_rl.policy.observations import ObservationBatch
+from strategy_rl.policy.policy import Policy
+from strategy_rl.policy.spaces import MASK
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """Observations with what the expert did in them."""
+
+    batch: ObservationBatch
+    actions: Tensor  # (N,) or (N, factors)
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    def __getitem__(self, index: Tensor | slice) -> Demonstrations:
+        return Demonstrations(self.batch[index], self.actions[index])
+
+
+@dataclass(frozen=True)
+class RawDemonstrations:
+    """The same before any text is encoded."""
+
+    observations: list[Any]
+    masks: list[Any]
+    actions: list[Any]
+
+    def texts(self) -> list[str]:
+        """Every text of the observations, in order, with repetitions."""
+        found: list[str] = []
+        for observation in self.observations:
+            _texts_into(observation, found)
+        return found
+
+    def digest(self) -> str:
+        """A fingerprint of the data: it changes when any observation or action does."""
+        digest = hashlib.sha256()
+        for observation, action in zip(self.observations, self.actions, strict=True):
+            texts: list[str] = []
+            _texts_into(observation, texts)
+            digest.update(json.dumps([texts, _plain(action)]).encode())
+        return digest.hexdigest()
+
+    def encode(self, policy: Policy) -> Demonstrations:
+        """As tensors of a policy."""
+        dtype = torch.float32 if policy.spec.action.kind == "box" else torch.int64
+        chunks = range(0, len(self.observations), 1024)
+        batches = [
+            policy.encode(self.observations[i : i + 1024], self.masks[i : i + 1024])
+            for i in chunks
+        ]
+        actions = torch.tensor([_plain(a) for a in self.actions], dtype=dtype, device=policy.device)
+        return Demonstrations(ObservationBatch.concatenate(batches), actions)
+
+
+def roll_expert(slots: EnvSlots, plans: Sequence[EpisodePlan]) -> RawDemonstrations:
+    """Play the planned episodes with the expert of the environment.
+
+    Raises:
+        InputError: The environment names no expert action.
+    """
+    found = RawDemonstrations([], [], [])
+    for plan in plans:
+        obs, info = slots.reset([0], [plan.seed], [plan.options])[0]
+        ended = False
+        while not ended:
+            if "expert_action" not in info:
+                raise InputError(
+                    "the task has no expert (its info holds no `expert_action`); give "
+                    "sft.demonstrations, or set sft.epochs=0"
+                )
+            action = info["expert_action"]
+            found.observations.append(obs)
+            found.masks.append(info.get(MASK))
+            found.actions.append(action)
+            obs, _, terminated, truncated, info = slots.step([0], [action])[0]
+            ended = terminated or truncated
+    return found
+
+
+def read_demonstrations(path: Path) -> RawDemonstrations:
+    """Read a JSONL file of {"observation": ..., "action": ..., "action_mask": optional}.
+
+    Raises:
+        InputError: Naming the file, the line and the field at fault.
+    """
+    found = RawDemonstrations([], [], [])
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{path}:{number}: not a JSON object: {error}") from error
+        for field in ("observation", "action"):
+            if not isinstance(row, dict) or field not in row:
+                raise InputError(f"{path}:{number}: field {field!r} is missing")
+        found.observations.append(row["observation"])
+        found.masks.append(row.get(MASK))
+        found.actions.append(row["action"])
+    if not found.actions:
+        raise InputError(f"{path}: 0 demonstrations; expected one JSON object a line")
+    return found
+
+
+def _texts_into(value: Any, found: list[str]) -> None:
+    if isinstance(value, str):
+        found.append(value)
+    elif isinstance(value, dict):
+        for part in value.values():
+            _texts_into(part, found)
+    elif isinstance(value, tuple | list):
+        for part in value:
+            _texts_into(part, found)
+
+
+def _plain(action: Any) -> Any:
+    return action.tolist() if hasattr(action, "tolist") else action

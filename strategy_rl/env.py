@@ -1,0 +1,269 @@
+"""A handful of environments, stepped one by one, each answering for itself. Knows no policy.
+
+Why not `gymnasium.vector.SyncVectorEnv`: it hands the same options to every environment, so all
+would play one row; it merges infos by the first value's type; and its default autoreset gives
+rows that are no transitions (Gymnasium 1.4).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+
+from strategy_rl.errors import EnvironmentFault, InputError
+
+STEP_LIMIT = 100_000  # an episode this long has no end
+
+
+class StepResult(NamedTuple):
+    """One environment's answer to one action."""
+
+    obs: Any
+    reward: float
+    terminated: bool
+    truncated: bool
+    info: dict[str, Any]
+
+
+class ResetResult(NamedTuple):
+    """The start of one episode."""
+
+    obs: Any
+    info: dict[str, Any]
+
+
+class EnvSlots:
+    """A list of environments of one task; `reset` and `step` touch only the slots named.
+
+    Attributes:
+        observation_space: Of one environment.
+        action_space: Of one environment.
+        num_rows: Rows of the split; None where episodes play no rows.
+        special_actions: Names of the last actions.
+        row_groups: A label a row, or None.
+        heuristics: Baselines of the task by name.
+    """
+
+    def __init__(self, make: Callable[[], gym.Env[Any, Any]], num_slots: int) -> None:
+        self._make = make
+        self._envs = [_made(make)]
+        self.num_slots = num_slots
+        env = self._envs[0]
+        self.observation_space = env.observation_space
+        self.action_space = env.action_space
+        base = env.unwrapped
+        self.num_rows: int | None = getattr(base, "num_rows", None)
+        self.special_actions = tuple(getattr(base, "special_actions", ()))
+        self.row_groups: Sequence[str] | None = getattr(base, "row_groups", None)
+        self.heuristics: Mapping[str, Callable[[Any, Any], Any]] = dict(
+            getattr(base, "heuristics", {})
+        )
+        self._replays: list[_Replay] = [_Replay() for _ in range(num_slots)]
+
+    def group(self, row: int | None) -> str | None:
+        """The label that a row shares with those it must be resampled with."""
+        if row is None:
+            return None
+        return self.row_groups[row] if self.row_groups is not None else str(row)
+
+    def reset(
+        self,
+        slots: Sequence[int],
+        seeds: Sequence[int],
+        options: Sequence[dict[str, Any] | None],
+    ) -> list[ResetResult]:
+        """Start an episode in each slot named."""
+        while len(self._envs) <= max(slots, default=0):
+            self._envs.append(_made(self._make))
+        results = []
+        for slot, seed, option in zip(slots, seeds, options, strict=True):
+            replay = self._replays[slot] = _Replay(seed, option)
+            try:
+                results.append(ResetResult(*self._envs[slot].reset(seed=seed, options=option)))
+            except Exception as error:
+                raise _fault(replay, "reset", error) from error
+        return results
+
+    def step(self, slots: Sequence[int], actions: Sequence[Any]) -> list[StepResult]:
+        """Play one action in each slot named."""
+        results = []
+        for slot, action in zip(slots, actions, strict=True):
+            replay = self._replays[slot]
+            replay.actions.append(action)
+            if isinstance(action, np.ndarray):
+                action = action.astype(self.action_space.dtype).reshape(self.action_space.shape)
+            try:
+                result = StepResult(*self._envs[slot].step(action))
+            except Exception as error:
+                raise _fault(replay, "step", error) from error
+            reward = float(result.reward)
+            if not math.isfinite(reward):
+                raise _fault(replay, "step", ValueError(f"the reward is {reward}"))
+            if len(replay.actions) >= STEP_LIMIT:
+                raise _fault(
+                    replay, "step", ValueError(f"no end after {STEP_LIMIT} steps; set a time limit")
+                )
+            results.append(result if type(result.reward) is float else _plain(result))
+        return results
+
+    def close(self) -> None:
+        """Close every environment."""
+        for env in self._envs:
+            env.close()
+
+
+class VectorSlots(EnvSlots):
+    """The same over a native vector environment: N episodes for one batched forward pass.
+
+    The environment runs with autoreset disabled and takes
+    `options={"reset_mask": bool (N,), "row": int64 (N,)}`; a finished slot ignores its action.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], gym.Env[Any, Any]],
+        vector: gym.vector.VectorEnv[Any, Any, Any],
+    ) -> None:
+        super().__init__(make, vector.num_envs)
+        self._vector = vector
+        self._last_actions: list[Any] = [self.action_space.sample() for _ in range(vector.num_envs)]
+
+    def reset(
+        self,
+        slots: Sequence[int],
+        seeds: Sequence[int],
+        options: Sequence[dict[str, Any] | None],
+    ) -> list[ResetResult]:
+        """Start an episode in each slot named."""
+        mask = np.zeros(self.num_slots, dtype=bool)
+        rows = np.zeros(self.num_slots, dtype=np.int64)
+        all_seeds: list[int | None] = [None] * self.num_slots
+        for slot, seed, option in zip(slots, seeds, options, strict=True):
+            mask[slot], all_seeds[slot] = True, seed
+            rows[slot] = (option or {}).get("row", 0)
+            self._replays[slot] = _Replay(seed, option)
+        given: dict[str, Any] = {"reset_mask": mask}
+        if self.num_rows is not None:
+            given["row"] = rows
+        try:
+            obs, infos = self._vector.reset(seed=all_seeds, options=given)
+        except Exception as error:
+            raise _fault(self._replays[slots[0]], "reset", error) from error
+        observations = _unbatched(self._vector, obs)
+        return [ResetResult(observations[s], _slot_info(infos, s)) for s in slots]
+
+    def step(self, slots: Sequence[int], actions: Sequence[Any]) -> list[StepResult]:
+        """Play one action in each slot named; the others hold still."""
+        for slot, action in zip(slots, actions, strict=True):
+            self._last_actions[slot] = action
+            self._replays[slot].actions.append(action)
+        batch = gym.vector.utils.create_empty_array(self.action_space, self.num_slots)
+        batch = gym.vector.utils.concatenate(self.action_space, self._last_actions, batch)
+        try:
+            obs, rewards, terminated, truncated, infos = self._vector.step(batch)
+        except Exception as error:
+            raise _fault(self._replays[slots[0]], "step", error) from error
+        observations = _unbatched(self._vector, obs)
+        results = []
+        for s in slots:
+            reward = float(rewards[s])
+            if not math.isfinite(reward):
+                raise _fault(self._replays[s], "step", ValueError(f"the reward is {reward}"))
+            ends = bool(terminated[s]), bool(truncated[s])
+            results.append(StepResult(observations[s], reward, *ends, _slot_info(infos, s)))
+        return results
+
+    def close(self) -> None:
+        """Close the vector environment too."""
+        super().close()
+        self._vector.close()
+
+
+class _Replay:
+    """What it takes to play an episode again."""
+
+    def __init__(self, seed: int = 0, options: dict[str, Any] | None = None) -> None:
+        self.seed = seed
+        self.options = options
+        self.actions: list[Any] = []
+
+
+def make_slots(task_id: str, settings: Mapping[str, Any], num_slots: int) -> EnvSlots:
+    """Environments of a registered task, vectorised natively where the task offers it.
+
+    Raises:
+        InputError: The id is unknown, or the task refuses its settings.
+    """
+
+    def make() -> gym.Env[Any, Any]:
+        return gym.make(task_id, disable_env_checker=True, **settings)
+
+    slots = EnvSlots(make, num_slots)
+    if find_spec(task_id).vector_entry_point is None:
+        return slots
+    slots.close()
+    vector = gym.make_vec(
+        task_id, num_slots, vectorization_mode="vector_entry_point", **dict(settings)
+    )
+    return VectorSlots(make, vector)
+
+
+def find_spec(task_id: str) -> EnvSpec:
+    """The registration of a task; an id `module:namespace/Name-v0` imports its module first.
+
+    Raises:
+        InputError: There is none.
+    """
+    module, _, name = task_id.rpartition(":")
+    try:
+        if module:
+            import_module(module)
+        return gym.spec(name)
+    except (gym.error.Error, ImportError) as error:
+        raise InputError(
+            f"task.id: {task_id!r}: {error}; `strategy-rl tasks` lists what there is"
+        ) from error
+
+
+def _made(make: Callable[[], gym.Env[Any, Any]]) -> gym.Env[Any, Any]:
+    try:
+        return make()
+    except Exception as error:  # a constructor refuses what the user gave
+        raise InputError(f"the task cannot be made: {error}") from error
+
+
+def _plain(result: StepResult) -> StepResult:
+    ends = bool(result.terminated), bool(result.truncated)
+    return StepResult(result.obs, float(result.reward), *ends, result.info)
+
+
+def _fault(replay: _Replay, method: str, error: Exception) -> EnvironmentFault:
+    tail = replay.actions if len(replay.actions) <= 50 else ["...", *replay.actions[-50:]]
+    return EnvironmentFault(
+        f"{method}() failed: {type(error).__name__}: {error}; to replay: "
+        f"reset(seed={replay.seed}, options={replay.options}), then actions {tail}"
+    )
+
+
+def _unbatched(vector: gym.vector.VectorEnv[Any, Any, Any], obs: Any) -> list[Any]:
+    return list(gym.vector.utils.iterate(vector.observation_space, obs))
+
+
+def _slot_info(infos: Mapping[str, Any], slot: int) -> dict[str, Any]:
+    """One slot's entries of a merged info, by the presence masks `_key` of Gymnasium."""
+    found: dict[str, Any] = {}
+    for key, value in infos.items():
+        if key.startswith("_") or not infos.get(f"_{key}", [True] * (slot + 1))[slot]:
+            continue
+        if isinstance(value, dict):
+            found[key] = _slot_info(value, slot)
+        else:
+            item = value[slot]
+            found[key] = item.item() if hasattr(item, "item") and item.ndim == 0 else item
+    return found

@@ -1,0 +1,179 @@
+"""What a policy did, step by step, as JSON lines. Knows no environment and no model.
+
+A file starts with a header line `{"schema": 1, ...}`; each further line is one episode.
+Numbers are strict JSON: what is not finite is written as null.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TypeAlias
+
+import numpy as np
+
+from strategy_rl.errors import RunError
+from strategy_rl.files import disk, storage_errors, temporary_beside
+
+SCHEMA = 1
+
+Action: TypeAlias = int | list[int] | list[float]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One `env.step`; `probabilities` and `legal_names` run over `legal_actions`."""
+
+    action: Action
+    action_name: str
+    reward: float
+    components: dict[str, float]
+    observation: dict[str, Any] | None = None
+    legal_actions: list[int] | None = None
+    probabilities: list[float] | None = None
+    value: float | None = None
+    expert_action: int | list[int] | None = None
+    candidate_kinds: list[str] | None = None
+    reward_inputs: dict[str, Any] | None = None
+    legal_names: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode of one policy; rows that share a `group` are resampled together."""
+
+    episode_id: str
+    stage: str
+    iteration: int
+    seed: int
+    split: str
+    row: int | None
+    group: str | None
+    policy: str
+    terminated: bool
+    steps: tuple[Step, ...]
+
+    @property
+    def return_(self) -> float:
+        """Sum of the rewards, undiscounted; `return` in the file."""
+        return math.fsum(step.reward for step in self.steps)
+
+
+def plain(value: Any) -> Any:
+    """Turns numpy values, tuples and mappings into what strict JSON can hold.
+
+    Raises:
+        TypeError: `value` is, or contains, something that is neither text, number nor a container.
+    """
+    match value:
+        case None | bool() | str() | int():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case np.ndarray() | np.generic():
+            return plain(value.tolist())
+        case Mapping():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+    raise TypeError(f"cannot be written as JSON: {type(value).__name__}; give texts and numbers")
+
+
+def json_line(value: Any) -> bytes:
+    """One line of strict UTF-8 JSON; a lone surrogate becomes its JSON escape."""
+    text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8", errors="backslashreplace") + b"\n"
+
+
+def episode_to_json(episode: Episode) -> dict[str, Any]:
+    """The episode as its line in the file; `return` is written for readers of the raw file."""
+    head = {name: getattr(episode, name) for name in _EPISODE_FIELDS}
+    steps = [{name: getattr(step, name) for name in _STEP_FIELDS} for step in episode.steps]
+    return {**head, "return": episode.return_, "steps": steps}
+
+
+def episode_from_json(fields: Mapping[str, Any]) -> Episode:
+    """The inverse of `episode_to_json`; unknown keys are ignored.
+
+    Raises:
+        KeyError: a field is missing.
+        TypeError: a step is no object, or `steps` no list.
+    """
+    steps = tuple(Step(**{name: step[name] for name in _STEP_FIELDS}) for step in fields["steps"])
+    return Episode(**{name: fields[name] for name in _EPISODE_FIELDS}, steps=steps)
+
+
+def write_episodes(path: Path, episodes: Iterable[Episode], header: Mapping[str, Any]) -> None:
+    """Writes the whole file or nothing.
+
+    Args:
+        path: the file; its folder must exist.
+        episodes: in the order in which they are to be read again.
+        header: what the first line tells beside the schema, e.g. task, split and policy.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    partial = temporary_beside(path)
+    with storage_errors(path):
+        try:
+            with disk.open(partial, "wb") as file:
+                disk.write(file, json_line({**header, "schema": SCHEMA}))
+                for episode in episodes:
+                    disk.write(file, json_line(episode_to_json(episode)))
+                disk.fsync(file)
+            disk.rename(partial, path)
+            disk.fsync(path.parent)
+        except BaseException:
+            with suppress(OSError):
+                disk.remove(partial)
+            raise
+
+
+def read_episodes(path: Path) -> tuple[dict[str, Any], list[Episode]]:
+    """The header and every episode of a file.
+
+    Raises:
+        RunError: the file is missing, or a line is not what it should be; names file and line.
+    """
+    lines = _objects(path)
+    _, header = next(lines, (1, {}))
+    if header.get("schema") != SCHEMA:
+        _refuse(path, 1, f"schema is {header.get('schema')!r}, expected {SCHEMA}")
+    episodes = []
+    for number, fields in lines:
+        try:
+            episodes.append(episode_from_json(fields))
+        except KeyError as error:
+            _refuse(path, number, f"field {error} is missing")
+        except TypeError as error:
+            _refuse(path, number, f"not an episode: {error}")
+    return header, episodes
+
+
+def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror}; is it a run folder?") from error
+    with file:
+        for number, line in enumerate(file, start=1):
+            try:
+                fields = json.loads(line)
+            except ValueError as error:
+                _refuse(path, number, f"not JSON: {error}")
+            if not isinstance(fields, dict):
+                _refuse(path, number, f"expected an object, got {type(fields).__name__}")
+            yield number, fields
+
+
+def _refuse(path: Path, line: int, reason: str) -> NoReturn:
+    raise RunError(f"{path}:{line}: {reason}; write the file again with `strategy-rl evaluate`")
+
+
+_EPISODE_FIELDS = tuple(name for name in Episode.__dataclass_fields__ if name != "steps")
+_STEP_FIELDS = tuple(Step.__dataclass_fields__)

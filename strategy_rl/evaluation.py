@@ -1,0 +1,300 @@
+"""Plays a split with anything that acts, and keeps what it did as episodes. Trains nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from strategy_rl.collector import EpisodePlan, collect_episodes, env_actions
+from strategy_rl.env import EnvSlots, StepResult
+from strategy_rl.episodes import Action, Episode, Step, plain
+from strategy_rl.errors import EnvironmentFault
+from strategy_rl.policy.policy import Policy
+from strategy_rl.policy.spaces import CANDIDATES, MASK
+from strategy_rl.seeding import derive_seed
+
+
+class Choice(NamedTuple):
+    """An action as the environment takes it, and what stood behind it where that is known."""
+
+    action: Any
+    probabilities: list[float] | None = None  # of every action
+    value: float | None = None
+
+
+class Actor(Protocol):
+    """Anything that acts on several observations at once."""
+
+    def act(
+        self,
+        observations: Sequence[Any],
+        infos: Sequence[Mapping[str, Any]],
+        rng: np.random.Generator,
+    ) -> list[Choice]:
+        """One choice for each observation."""
+
+
+@dataclass(frozen=True)
+class PolicyActor:
+    """A policy, greedy or sampled."""
+
+    policy: Policy
+    greedy: bool = True
+
+    def act(
+        self,
+        observations: Sequence[Any],
+        infos: Sequence[Mapping[str, Any]],
+        rng: np.random.Generator,
+    ) -> list[Choice]:
+        """One forward pass for all."""
+        batch = self.policy.encode(observations, [info.get(MASK) for info in infos])
+        distribution, values = self.policy.evaluate(batch)
+        uniforms = rng.random((len(observations), self.policy.spec.action.num_draws))
+        actions = (
+            distribution.mode()
+            if self.greedy
+            else distribution.sample(torch.from_numpy(uniforms).to(self.policy.device))
+        )
+        if self.policy.spec.action.kind == "categorical":
+            probabilities: list[Any] = distribution.stored.exp().tolist()
+        else:
+            probabilities = [None] * len(observations)
+        chosen = env_actions(actions)
+        return [Choice(*c) for c in zip(chosen, probabilities, values.tolist(), strict=True)]
+
+
+@dataclass(frozen=True)
+class RuleActor:
+    """A heuristic of the task: one observation and a generator to one action."""
+
+    rule: Callable[[Any, np.random.Generator], Any]
+
+    def act(
+        self,
+        observations: Sequence[Any],
+        infos: Sequence[Mapping[str, Any]],
+        rng: np.random.Generator,
+    ) -> list[Choice]:
+        """The rule on each observation."""
+        return [Choice(self.rule(obs, rng)) for obs in observations]
+
+
+@dataclass(frozen=True)
+class RandomActor:
+    """Uniform over legal actions."""
+
+    space: Any
+
+    def act(
+        self,
+        observations: Sequence[Any],
+        infos: Sequence[Mapping[str, Any]],
+        rng: np.random.Generator,
+    ) -> list[Choice]:
+        """One draw for each observation."""
+        choices = []
+        for obs, info in zip(observations, infos, strict=True):
+            mask = obs.get(MASK) if isinstance(obs, Mapping) else info.get(MASK)
+            self.space.seed(int(rng.integers(2**31)))
+            choices.append(Choice(plain(self.space.sample(mask))))
+        return choices
+
+
+class ExpertActor:
+    """The environment's own expert."""
+
+    def act(
+        self,
+        observations: Sequence[Any],
+        infos: Sequence[Mapping[str, Any]],
+        rng: np.random.Generator,
+    ) -> list[Choice]:
+        """What `info` says."""
+        return [Choice(info["expert_action"]) for info in infos]
+
+
+class Label(NamedTuple):
+    """What the episodes of one evaluation are called."""
+
+    policy: str
+    split: str
+    seed: int
+    stage: str = "evaluation"
+    iteration: int = 0
+
+
+@dataclass
+class _Running:
+    plan: EpisodePlan
+    number: int
+    obs: Any
+    info: Mapping[str, Any]
+    steps: list[Step] = field(default_factory=list)
+
+
+def play(
+    actor: Actor,
+    slots: EnvSlots,
+    plans: Sequence[EpisodePlan],
+    label: Label,
+    *,
+    rng: np.random.Generator,
+    keep_texts: bool,
+) -> list[Episode]:
+    """Play every planned episode and record each step.
+
+    Args:
+        actor: Who decides.
+        slots: Where; their split and reward are the judge.
+        plans: Which episodes, in the order of the result.
+        label: What they are called.
+        rng: What a sampling actor draws from.
+        keep_texts: Keep the texts of observations and of what the reward functions saw.
+    """
+    episodes: dict[int, Episode] = {}
+    waiting = list(enumerate(plans))[::-1]
+    active: dict[int, _Running] = {}
+    free = list(range(slots.num_slots))
+    while waiting or active:
+        fresh = [(slot, *waiting.pop()) for slot in free if waiting]
+        results = slots.reset(
+            [slot for slot, _, _ in fresh],
+            [plan.seed for _, _, plan in fresh],
+            [plan.options for _, _, plan in fresh],
+        )
+        for (slot, number, plan), result in zip(fresh, results, strict=True):
+            active[slot] = _Running(plan, number, result.obs, result.info)
+        numbers = sorted(active)
+        running = [active[slot] for slot in numbers]
+        choices = actor.act([r.obs for r in running], [r.info for r in running], rng)
+        answers = slots.step(numbers, [choice.action for choice in choices])
+        free = []
+        for slot, choice, answer in zip(numbers, choices, answers, strict=True):
+            episode = active[slot]
+            episode.steps.append(_step(slots, episode, choice, answer, keep_texts))
+            episode.obs, episode.info = answer.obs, answer.info
+            if answer.terminated or answer.truncated:
+                row = episode.info.get("row", episode.plan.row)
+                episodes[episode.number] = _episode(episode, slots, label, row, answer.terminated)
+                del active[slot]
+                free.append(slot)
+    return [episodes[number] for number in range(len(plans))]
+
+
+def greedy_return(policy: Policy, slots: EnvSlots, plans: Sequence[EpisodePlan]) -> float:
+    """Mean return of the greedy policy: what training is judged by."""
+    return float(collect_episodes(policy, slots, plans, None).episode_returns.mean())
+
+
+def plan_split(
+    slots: EnvSlots, seed: int, split: str, episodes: int | None, default: int = 100
+) -> list[EpisodePlan]:
+    """Every row of a split once; or numbered episodes where the task has no rows.
+
+    With fewer episodes than rows, the rows are spread evenly over the split.
+    """
+    if slots.num_rows is None:
+        count = episodes or default
+        return [EpisodePlan(derive_seed(seed, "episode", split, i)) for i in range(count)]
+    count = min(episodes or slots.num_rows, slots.num_rows)
+    rows = np.linspace(0, slots.num_rows, count, endpoint=False).astype(int).tolist()
+    return [EpisodePlan(derive_seed(seed, "episode", split, row), row) for row in rows]
+
+
+def reward_spread(
+    policy: Policy,
+    slots: EnvSlots,
+    plans: Sequence[EpisodePlan],
+    rng: np.random.Generator,
+    repeats: int = 8,
+) -> dict[str, float]:
+    """How much the return of one row varies when the policy samples: what PPO can learn from."""
+    repeated = [plan for plan in plans for _ in range(repeats)]
+    returns = collect_episodes(policy, slots, repeated, rng).episode_returns
+    spread = returns.reshape(len(plans), repeats).std(axis=1)
+    return {
+        "rollout/reward_spread_mean": float(spread.mean()),
+        "rollout/reward_spread_zero_share": float((spread < 1e-3).mean()),
+    }
+
+
+def _step(
+    slots: EnvSlots, running: _Running, choice: Choice, answer: StepResult, keep_texts: bool
+) -> Step:
+    obs, info = running.obs, running.info
+    legal = _legal_actions(obs, info)
+    probabilities = choice.probabilities
+    if probabilities is not None and legal is not None:
+        probabilities = [probabilities[i] for i in legal]
+    action: Action = plain(choice.action)
+    components = answer.info.get("reward_components", {})
+    total = sum(components.values())
+    if components and abs(total - answer.reward) > 1e-6 * max(1.0, abs(answer.reward)):
+        raise EnvironmentFault(
+            f"row {info.get('row')}: the reward is {answer.reward}, its components "
+            f"{dict(components)} add up to {total}"
+        )
+    kinds = info.get("candidate_kinds")
+    return Step(
+        action=action,
+        action_name=_action_name(slots, obs, action),
+        reward=answer.reward,
+        components=dict(components),
+        observation=_kept(obs, keep_texts),
+        legal_actions=legal,
+        probabilities=probabilities,
+        value=choice.value,
+        expert_action=plain(info.get("expert_action")),
+        candidate_kinds=None if kinds is None else list(kinds),
+        reward_inputs=plain(answer.info.get("reward_inputs")) if keep_texts else None,
+    )
+
+
+def _episode(
+    running: _Running, slots: EnvSlots, label: Label, row: int | None, terminated: bool
+) -> Episode:
+    name = running.number if row is None else row
+    return Episode(
+        episode_id=f"{label.split}-{label.policy}-{name}",
+        stage=label.stage,
+        iteration=label.iteration,
+        seed=label.seed,
+        split=label.split,
+        row=row,
+        group=slots.group(row),
+        policy=label.policy,
+        terminated=terminated,
+        steps=tuple(running.steps),
+    )
+
+
+def _legal_actions(obs: Any, info: Mapping[str, Any]) -> list[int] | None:
+    mask = obs.get(MASK) if isinstance(obs, Mapping) else None
+    mask = info.get(MASK) if mask is None else mask
+    if mask is None or isinstance(mask, tuple):
+        return None
+    return np.flatnonzero(mask).tolist()
+
+
+def _action_name(slots: EnvSlots, obs: Any, action: Action) -> str:
+    if not isinstance(action, int):
+        return str(action)
+    offered = obs.get(CANDIDATES) if isinstance(obs, Mapping) else None
+    special = action - int(slots.action_space.n) + len(slots.special_actions)
+    if slots.special_actions and special >= 0:
+        return slots.special_actions[special]
+    return f"candidate {action}" if offered is not None else str(action)
+
+
+def _kept(obs: Any, keep_texts: bool) -> dict[str, Any]:
+    fields = obs if isinstance(obs, Mapping) else {"observation": obs}
+    return {
+        name: plain(value)
+        for name, value in fields.items()
+        if name != MASK and (keep_texts or not isinstance(value, str | tuple | list))
+    }

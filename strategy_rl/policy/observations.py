@@ -1,0 +1,149 @@
+"""Observations to tensors. Knows spaces and the table of texts; nothing of networks.
+
+Shapes: B observations, C context slots, K candidates at most, P pair features, M numbers, A actions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from strategy_rl.errors import EnvironmentFault
+from strategy_rl.features import TextTable
+from strategy_rl.policy.distributions import ActionSpec
+from strategy_rl.policy.pairs import PairFeatures
+from strategy_rl.policy.spaces import CANDIDATES, MASK, WHOLE, ObservationSpec
+
+NO_TEXT = -1
+
+
+@dataclass(frozen=True)
+class ObservationBatch:
+    """Observations side by side; texts as ids of the table, `NO_TEXT` where there is none."""
+
+    context: Tensor  # (B, C) int64
+    candidates: Tensor  # (B, K) int64
+    pairs: Tensor  # (B, K, P) float32
+    numbers: Tensor  # (B, M) float32
+    mask: Tensor  # (B, A) bool
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+    def __getitem__(self, index: Tensor | slice) -> ObservationBatch:
+        return ObservationBatch(*(getattr(self, f.name)[index] for f in fields(self)))
+
+    def to(self, device: torch.device | str) -> ObservationBatch:
+        """The same batch on another device."""
+        return ObservationBatch(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+    @staticmethod
+    def concatenate(batches: Sequence[ObservationBatch]) -> ObservationBatch:
+        """All batches as one, in order."""
+        names = [f.name for f in fields(ObservationBatch)]
+        return ObservationBatch(*(torch.cat([getattr(b, n) for b in batches]) for n in names))
+
+
+class ObservationEncoder:
+    """Turns the observations of one environment into an `ObservationBatch`."""
+
+    def __init__(
+        self,
+        spec: ObservationSpec,
+        action: ActionSpec,
+        table: TextTable | None,
+        pairs: PairFeatures | None,
+    ) -> None:
+        self.spec = spec
+        self.action = action
+        self.table = table
+        self.pairs = pairs
+
+    def encode(
+        self, observations: Sequence[Any], masks: Sequence[Any] | None = None
+    ) -> ObservationBatch:
+        """Encode observations; `masks[i]` counts where observation i carries none itself.
+
+        Raises:
+            EnvironmentFault: No legal action, a mask of the wrong shape, or too many candidates.
+        """
+        size, spec = len(observations), self.spec
+        context = np.full((size, spec.num_slots), NO_TEXT, dtype=np.int64)
+        candidates = np.full((size, spec.max_candidates), NO_TEXT, dtype=np.int64)
+        numbers = np.empty((size, spec.num_numbers), dtype=np.float32)
+        mask = np.empty((size, self.action.num_logits), dtype=bool)
+        width = self.pairs.width if self.pairs else 0
+        pairs = np.zeros((size, spec.max_candidates, width), dtype=np.float32)
+        for row, observation in enumerate(observations):
+            parts = observation if isinstance(observation, Mapping) else {WHOLE: observation}
+            if spec.num_slots:
+                self._context_into(parts, context[row])
+            offered = self._candidates_into(parts, candidates[row])
+            self._numbers_into(parts, numbers[row])
+            given = parts.get(MASK, masks[row] if masks is not None else None)
+            self._mask_into(given, offered, mask[row])
+            if self.pairs and offered:
+                pairs[row, :offered] = self.pairs.of(context[row], candidates[row, :offered])
+        arrays = (context, candidates, pairs, numbers, mask)
+        return ObservationBatch(*(torch.from_numpy(array) for array in arrays))
+
+    def _context_into(self, parts: Mapping[str, Any], out: np.ndarray) -> None:
+        assert self.table is not None
+        start = 0
+        for name, slots in self.spec.text_fields:
+            value = parts[name]
+            texts = (value,) if isinstance(value, str) else tuple(value)[-slots:]
+            if texts:
+                ids = self.table.ids(texts)
+                out[start + slots - len(ids) : start + slots] = ids  # the last turn comes last
+            start += slots
+
+    def _candidates_into(self, parts: Mapping[str, Any], out: np.ndarray) -> int:
+        if not self.spec.max_candidates:
+            return 0
+        assert self.table is not None
+        texts = parts[CANDIDATES]
+        if len(texts) > len(out):
+            raise EnvironmentFault(
+                f"an observation offers {len(texts)} candidates, the action space has room for "
+                f"{len(out)}; raise the task's max_candidates"
+            )
+        out[: len(texts)] = self.table.ids(texts)
+        return len(texts)
+
+    def _numbers_into(self, parts: Mapping[str, Any], out: np.ndarray) -> None:
+        start = 0
+        for name, width, one_hot in self.spec.number_fields:
+            if one_hot:
+                out[start : start + width] = 0.0
+                out[start + int(parts[name])] = 1.0
+            else:
+                out[start : start + width] = np.ravel(parts[name])
+            start += width
+        if not np.isfinite(out).all():
+            raise EnvironmentFault(f"an observation holds numbers that are not finite: {out}")
+
+    def _mask_into(self, given: Any, offered: int, out: np.ndarray) -> None:
+        if given is not None:
+            given = np.ravel(np.concatenate(given) if isinstance(given, tuple) else given)
+            if given.shape != out.shape:
+                raise EnvironmentFault(
+                    f"an action mask has shape {given.shape}, the action space asks for {out.shape}"
+                )
+            out[:] = given
+        else:
+            out[:] = True
+        if self.spec.max_candidates:
+            out[offered : self.spec.max_candidates] = False
+        start = 0
+        for size in self.action.sizes if self.action.kind != "box" else ():
+            if not out[start : start + size].any():
+                raise EnvironmentFault(
+                    "an observation leaves no legal action; end the episode instead"
+                )
+            start += size

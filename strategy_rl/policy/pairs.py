@@ -1,0 +1,90 @@
+"""Numbers about a pair (candidate, context) that no sentence vector keeps: shared words, lengths.
+
+Knows texts and their frozen vectors, no network.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from strategy_rl.features import TextTable
+
+_WORD = re.compile(r"[\u3400-\u9fff]|[^\W_]+")
+_CJK = re.compile(r"[\u3400-\u9fff]")
+_LEXICAL = 6
+_MAX_CACHED = 200_000
+
+
+def words_of(text: str) -> frozenset[str]:
+    """Lower-case words; Chinese characters count as themselves and in adjacent pairs."""
+    tokens = _WORD.findall(text.lower())
+    adjacent = zip(tokens, tokens[1:], strict=False)
+    pairs = {a + b for a, b in adjacent if _CJK.match(a) and _CJK.match(b)}
+    return frozenset(tokens) | pairs
+
+
+def num_pair_features(table: TextTable, num_slots: int) -> int:
+    """Columns that `PairFeatures` gives."""
+    return _LEXICAL + (num_slots if table.is_frozen else 0)
+
+
+class PairFeatures:
+    """Features of each candidate of an observation, computed once for each set of texts.
+
+    Columns: share of the candidate's words found in the last turn, and in the whole context;
+    share of the last turn's words found in the candidate; whether the candidate repeats a turn;
+    log length of the candidate; its difference to the last turn's; and with frozen vectors the
+    cosine with each context slot.
+    """
+
+    def __init__(self, table: TextTable, num_slots: int) -> None:
+        self.table = table
+        self.num_slots = num_slots
+        self.width = num_pair_features(table, num_slots)
+        self._words: dict[int, frozenset[str]] = {}
+        self._cache: dict[bytes, np.ndarray] = {}
+
+    def of(self, context: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        """Shape (candidates, width), float32."""
+        key = context.tobytes() + candidates.tobytes()
+        found = self._cache.get(key)
+        if found is None:
+            if len(self._cache) >= _MAX_CACHED:
+                self._cache.clear()
+            found = self._cache[key] = self._compute(context, candidates)
+        return found
+
+    def _compute(self, context: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        out = np.zeros((len(candidates), self.width), dtype=np.float32)
+        turns = [int(i) for i in context if i >= 0]
+        last = self._words_of(turns[-1]) if turns else frozenset()
+        everything = frozenset().union(*(self._words_of(i) for i in turns))
+        for row, candidate in enumerate(candidates.tolist()):
+            words = self._words_of(candidate)
+            count = max(len(words), 1)
+            shared = len(words & last)
+            out[row, :_LEXICAL] = (
+                shared / count,
+                len(words & everything) / count,
+                shared / max(len(last), 1),
+                candidate in turns,
+                np.log1p(len(words)) / 3,
+                (np.log1p(len(words)) - np.log1p(len(last))) / 3,
+            )
+        if self.table.is_frozen:
+            out[:, _LEXICAL:] = self._cosines(context, candidates)
+        return out
+
+    def _cosines(self, context: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        vectors = self.table.vectors(np.concatenate([context, candidates]))
+        slots, offered = vectors[: len(context)], vectors[len(context) :]
+        norms = np.linalg.norm(offered, axis=1)[:, None] * np.linalg.norm(slots, axis=1)[None]
+        return np.divide(offered @ slots.T, norms, out=np.zeros_like(norms), where=norms > 0)
+
+    def _words_of(self, text_id: int) -> frozenset[str]:
+        found = self._words.get(text_id)
+        if found is None:
+            found = self._words[text_id] = words_of(self.table.text(text_id))
+        return found

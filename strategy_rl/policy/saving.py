@@ -1,0 +1,121 @@
+"""A policy as a folder: `config.json`, `model.safetensors`, tokenizer and model card. No pickle.
+
+A frozen backbone is named with its digest, not copied, unless it is asked for; one that was
+trained has its trained weights in the folder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import load_file
+from safetensors.torch import save as save_tensors
+
+from strategy_rl import files
+from strategy_rl.backbone import BackboneSettings, LoraSettings, load_backbone
+from strategy_rl.errors import ModelError
+from strategy_rl.features import TextTable
+from strategy_rl.models import resolve_model
+
+if TYPE_CHECKING:
+    from strategy_rl.policy.policy import Policy
+
+FORMAT = 1
+CONFIG, WEIGHTS, CARD, BACKBONE = "config.json", "model.safetensors", "README.md", "backbone"
+
+
+def save(policy: Policy, directory: Path, *, card: str, include_backbone: bool) -> None:
+    """Write a policy to a folder, file by file, each whole or not at all.
+
+    Args:
+        policy: What to write.
+        directory: Made where it is missing; files of the same names are replaced.
+        card: Text of README.md.
+        include_backbone: Copy the pretrained weights too, so that the folder needs nothing else.
+    """
+    with files.storage_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.cpu().contiguous() for name, tensor in policy.state().items()}
+    files.write_bytes(directory / WEIGHTS, save_tensors(state))
+    backbone: dict[str, Any] | None = None
+    if policy.table is not None and policy.source is not None:
+        tokenizer_folder = directory / "tokenizer"
+        policy.table.backbone.save_tokenizer(tokenizer_folder)
+        backbone = {
+            **asdict(policy.source),
+            "digest": policy.table.backbone.base_digest,
+            "included": include_backbone,
+        }
+        if include_backbone:
+            policy.table.backbone.save_full(directory / BACKBONE)
+    config = {"format": FORMAT, "spec": asdict(policy.spec), "backbone": backbone}
+    files.write_json(directory / CONFIG, config)
+    files.write_text(directory / CARD, card or "# A policy of strategy_rl\n")
+
+
+def load(directory: Path, device: str) -> Policy:
+    """Load a policy from a folder; nothing named in it is executed.
+
+    Raises:
+        ModelError: The folder is incomplete, of another format, or its backbone has changed.
+    """
+    from strategy_rl.policy.policy import BackboneSource, Policy
+
+    if not (directory / CONFIG).is_file():
+        raise ModelError(f"{directory} holds no {CONFIG}; expected a folder of save_pretrained")
+    try:
+        config = files.read_json(directory / CONFIG)
+        if config["format"] != FORMAT:
+            raise ModelError(
+                f"{directory / CONFIG}: format {config['format']}, this version reads {FORMAT}"
+            )
+        spec = _spec(config["spec"])
+        saved = config["backbone"]
+        state = load_file(directory / WEIGHTS, device=device)
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise ModelError(f"{directory}: damaged: {type(error).__name__}: {error}") from error
+    if saved is None:
+        policy = Policy(spec, None, device=device)
+    else:
+        lora = LoraSettings(**_tuples(saved["settings"].pop("lora")))
+        settings = BackboneSettings(**saved["settings"], lora=lora)
+        source = BackboneSource(saved["model"], saved["revision"], settings)
+        included = directory / BACKBONE
+        model = str(included) if saved["included"] else str(resolve_model(source.model))
+        backbone = load_backbone(model, settings, revision=source.revision, device=device)
+        if backbone.base_digest != saved["digest"]:
+            raise ModelError(
+                f"{directory}: its backbone {source.model!r} is not the one it was trained with "
+                f"(digest {backbone.base_digest[:12]}, expected {saved['digest'][:12]})"
+            )
+        policy = Policy(spec, TextTable(backbone), source, device)
+    try:
+        policy.load_state(state)
+    except (RuntimeError, KeyError) as error:
+        raise ModelError(f"{directory / WEIGHTS} does not fit {CONFIG}: {error}") from error
+    return policy
+
+
+def _spec(saved: dict[str, Any]) -> Any:
+    from strategy_rl.policy.distributions import ActionSpec
+    from strategy_rl.policy.network import NetworkSizes
+    from strategy_rl.policy.policy import PolicySpec
+    from strategy_rl.policy.spaces import ObservationSpec
+
+    observation = ObservationSpec(**_tuples(saved["observation"]))
+    return PolicySpec(
+        observation=observation,
+        action=ActionSpec(**_tuples(saved["action"])),
+        sizes=NetworkSizes(**_tuples(saved["sizes"])),
+        special_actions=tuple(saved["special_actions"]),
+        pair_features=saved["pair_features"],
+    )
+
+
+def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    def frozen(value: Any) -> Any:
+        return tuple(frozen(v) for v in value) if isinstance(value, list) else value
+
+    return {name: frozen(value) for name, value in fields.items()}

@@ -1,0 +1,96 @@
+"""From Gymnasium spaces to plain specifications: which texts, numbers and actions there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from strategy_rl.errors import InputError
+from strategy_rl.policy.distributions import ActionSpec
+
+CANDIDATES = "candidates"
+MASK = "action_mask"
+WHOLE = ""  # the field name of an observation that is not a Dict
+
+
+@dataclass(frozen=True)
+class ObservationSpec:
+    """The parts of an observation. A text list fills the last slots of its `text_slots` turns."""
+
+    text_fields: tuple[tuple[str, int], ...]  # name, slots
+    number_fields: tuple[tuple[str, int, int], ...]  # name, width, size of a one-hot or 0
+    max_candidates: int
+
+    @property
+    def num_slots(self) -> int:
+        """Texts of the context."""
+        return sum(slots for _, slots in self.text_fields)
+
+    @property
+    def num_numbers(self) -> int:
+        """Width of all numeric fields together."""
+        return sum(width for _, width, _ in self.number_fields)
+
+    @property
+    def has_text(self) -> bool:
+        """Whether a backbone is needed."""
+        return self.num_slots > 0 or self.max_candidates > 0
+
+
+def action_spec(space: gym.Space[Any], special_actions: Sequence[str] = ()) -> ActionSpec:
+    """The specification of an action space that a policy head can serve."""
+    if isinstance(space, spaces.Discrete):
+        if space.start != 0:
+            raise InputError(f"Discrete action spaces start at 0, got start={space.start}")
+        return ActionSpec("categorical", (int(space.n),), len(special_actions))
+    if isinstance(space, spaces.MultiDiscrete):
+        return ActionSpec("multi", tuple(int(n) for n in np.ravel(space.nvec)))
+    if isinstance(space, spaces.Box):
+        if not space.is_bounded():
+            raise InputError(
+                f"a Box action space must be bounded, got {space}; "
+                "wrap the environment in gymnasium.wrappers.RescaleAction"
+            )
+        low, high = (tuple(map(float, np.ravel(b))) for b in (space.low, space.high))
+        return ActionSpec("box", (len(low),), low=low, high=high)
+    raise InputError(
+        f"no policy head for the action space {space}; "
+        "use Discrete, MultiDiscrete or a bounded Box"
+    )
+
+
+def observation_spec(
+    space: gym.Space[Any], action: ActionSpec, context_turns: int
+) -> ObservationSpec:
+    """Sort the fields of an observation space into texts, candidates and numbers."""
+    fields = dict(space.spaces) if isinstance(space, spaces.Dict) else {WHOLE: space}
+    texts: list[tuple[str, int]] = []
+    numbers: list[tuple[str, int, int]] = []
+    has_candidates = CANDIDATES in fields and action.kind == "categorical"
+    for name, field in fields.items():
+        if name == MASK or (name == CANDIDATES and has_candidates):
+            continue
+        if isinstance(field, spaces.Text):
+            texts.append((name, 1))
+        elif isinstance(field, spaces.Sequence) and isinstance(field.feature_space, spaces.Text):
+            texts.append((name, context_turns))
+        else:
+            numbers.append(_number_field(name, field))
+    max_candidates = action.sizes[0] - action.num_special if has_candidates else 0
+    return ObservationSpec(tuple(texts), tuple(numbers), max_candidates)
+
+
+def _number_field(name: str, field: gym.Space[Any]) -> tuple[str, int, int]:
+    if isinstance(field, spaces.Box | spaces.MultiBinary):
+        return name, int(np.prod(field.shape)), 0
+    if isinstance(field, spaces.Discrete):
+        return name, int(field.n), int(field.n)
+    raise InputError(
+        f"observation field {name!r}: no encoding for {field}; "
+        "use Text, Sequence(Text), Box, Discrete or MultiBinary"
+    )

@@ -1,0 +1,364 @@
+"""Proximal policy optimisation (Schulman et al. 2017) of any policy of this project.
+
+Knows a policy and a way to collect rollouts; no environment, no files. A rollout is a list of
+decisions, so that one loop serves every action space.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from strategy_rl.collector import Rollout
+from strategy_rl.config import PPOConfig, value_at
+from strategy_rl.errors import DivergenceError
+from strategy_rl.losses import (
+    Loss,
+    adapt_kl_coef,
+    explained_variance,
+    normalize,
+    ppo_loss,
+)
+from strategy_rl.policy.policy import Policy
+from strategy_rl.seeding import generator
+from strategy_rl.training import (
+    Hooks,
+    TrainingState,
+    apply_gradients,
+    lr_factor,
+    set_learning_rates,
+)
+
+RATIO_TOLERANCE = 1e-4  # batch shape alone moves the last bits of float32
+KL_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Task:
+    """What PPO needs of the world.
+
+    Attributes:
+        collect: Iteration to rollout, played by the policy as it is.
+        validate: Mean return of the greedy policy on the validation split.
+        reference: The policy that SFT left, or None without a KL penalty.
+        histograms_every: Iterations between histograms.
+        checkpoint_every: Iterations between checkpoints.
+    """
+
+    collect: Callable[[int], Rollout]
+    validate: Callable[[], float]
+    reference: Reference | None
+    histograms_every: int = 10
+    checkpoint_every: int = 10
+
+
+class Reference:
+    """The policy as SFT left it, frozen; texts and frozen backbone are shared with the live one."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.network = copy.deepcopy(policy.network).requires_grad_(False)
+        self.backbone = policy.backbone_state()
+
+    def stored(self, policy: Policy, rollout: Rollout) -> Tensor:
+        """The reference's distributions over a rollout's decisions, (N, width)."""
+        with policy.lent_to(self.network, self.backbone):
+            return policy.evaluate(rollout.batch).distribution.stored
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """The scheduled numbers of one iteration."""
+
+    clip_range: float
+    entropy_coef: float
+    kl_coef: float
+    warming_up: bool  # train the critic alone
+
+
+def train_ppo(
+    policy: Policy,
+    task: Task,
+    config: PPOConfig,
+    *,
+    seed: int,
+    hooks: Hooks,
+    state: TrainingState,
+) -> None:
+    """Collect, estimate advantages, update; the policy with the best validation return stays.
+
+    Args:
+        policy: Trained in place.
+        task: Rollouts, validation and reference.
+        config: The `ppo` section.
+        seed: Of the minibatches' order.
+        hooks: The run around the loop.
+        state: Where to go on from; `ppo_state` makes a fresh one.
+
+    Raises:
+        DivergenceError: The ratio does not start at 1, the KL to the reference not at 0, or a
+            loss or gradient is not finite.
+    """
+    counters = state.counters
+    if counters["iteration"] == 0:
+        state.keep_best(task.validate())
+
+    while counters["iteration"] < config.iterations:
+        # 1. The scheduled numbers.
+        iteration = counters["iteration"]
+        progress = iteration / config.iterations
+        set_learning_rates(state.optimizer, lr_factor(progress, config.schedule))
+        coefficients = Coefficients(
+            clip_range=value_at(config.clip_range, progress),
+            entropy_coef=value_at(config.entropy_coef, progress),
+            kl_coef=counters["kl_coef"],
+            warming_up=iteration < config.critic_warmup_iterations,
+        )
+
+        # 2. Collect decisions with the policy as it is.
+        rollout = task.collect(iteration)
+        ref_stored = task.reference.stored(policy, rollout) if task.reference else None
+
+        # 3. Advantages and returns, before any whitening.
+        scale = _reward_scale(counters, rollout, config)
+        advantages, returns = rollout.advantages(config.gamma, config.gae_lambda, scale)
+
+        # 4. Clipped updates on minibatches.
+        updates = Updates(policy, rollout, advantages, returns, ref_stored, state.optimizer)
+        metrics = updates.run(config, coefficients, generator(seed, "ppo-minibatches", iteration))
+
+        # 5. What moves from one iteration to the next.
+        counters["iteration"] = iteration + 1
+        counters["decisions"] += len(rollout)
+        if config.normalize_observations:
+            policy.network.normalizer.update(rollout.batch.numbers)
+        if config.adaptive_kl is not None and "ref_kl" in metrics:
+            num_episodes = max(len(rollout.episode_returns), 1)
+            counters["kl_coef"] = adapt_kl_coef(
+                counters["kl_coef"],
+                kl=metrics["ref_kl"] * len(rollout) / num_episodes,
+                target=config.adaptive_kl.target,
+                count=num_episodes,
+                horizon=config.adaptive_kl.horizon,
+            )
+
+        # 6. Record, judge on validation rows, save.
+        step = counters["decisions"]
+        metrics |= {
+            "learning_rate": state.optimizer.param_groups[0]["lr"],
+            "clip_range": coefficients.clip_range,
+            "entropy_coef": coefficients.entropy_coef,
+            "kl_coef": coefficients.kl_coef,
+            "explained_variance": explained_variance(rollout.values, returns),
+            "advantage_mean": float(advantages.mean()),
+            "advantage_std": float(advantages.std(unbiased=False)),
+        }
+        last = counters["iteration"] == config.iterations
+        if last or counters["iteration"] % config.evaluate_every == 0:
+            metrics["validation_return"] = task.validate()
+            state.keep_best(metrics["validation_return"])
+            metrics["best_validation_return"] = counters["best_score"]
+        hooks.log(step, {f"ppo/{k}": v for k, v in metrics.items()} | rollout_metrics(rollout, policy))
+        if counters["iteration"] % task.histograms_every == 0:
+            _log_histograms(hooks, step, rollout, advantages)
+        hooks.progress(
+            counters["iteration"], config.iterations, f"best {counters['best_score']:.3f}"
+        )
+        due = last or counters["iteration"] % task.checkpoint_every == 0
+        hooks.safe_point(state, due=due, exact=config.rollout == "episodes")
+
+    policy.load_state(state.best)
+
+
+def ppo_state(policy: Policy, config: PPOConfig, backbone_learning_rate: float) -> TrainingState:
+    """A fresh optimizer and counters at 0; frozen projections are left out from here on."""
+    if config.freeze_projections:
+        policy.freeze_projections()
+    heads = [p for p in policy.network.head_parameters() if p.requires_grad]
+    known = {id(p) for p in heads}
+    rest = [p for p in policy.network.parameters() if p.requires_grad and id(p) not in known]
+    head_rate = config.head_learning_rate
+    groups = [
+        {"params": rest, "initial_lr": config.learning_rate},
+        {
+            "params": heads,
+            "initial_lr": config.learning_rate if head_rate is None else head_rate,
+        },
+        {"params": list(policy.backbone_parameters()), "initial_lr": backbone_learning_rate},
+    ]
+    groups = [group for group in groups if group["params"]]
+    optimizer = torch.optim.Adam(groups, lr=config.learning_rate, eps=config.adam_eps, foreach=True)
+    counters = {
+        "iteration": 0,
+        "decisions": 0,
+        "next_episode": 0,
+        "kl_coef": config.kl_coef,
+        "best_score": -float("1e30"),
+        "return_count": 0.0,
+        "return_mean": 0.0,
+        "return_squares": 0.0,
+    }
+    return TrainingState(policy, optimizer, counters)
+
+
+@dataclass(frozen=True)
+class Updates:
+    """The update phase of one iteration."""
+
+    policy: Policy
+    rollout: Rollout
+    advantages: Tensor  # (N,)
+    returns: Tensor  # (N,)
+    ref_stored: Tensor | None  # (N, width)
+    optimizer: torch.optim.Optimizer
+
+    def run(
+        self, config: PPOConfig, coefficients: Coefficients, rng: np.random.Generator
+    ) -> dict[str, float]:
+        """Every decision once an epoch, until the KL to the rollout's policy is too large."""
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        size = len(self.rollout)
+        planned = config.epochs * -(-size // config.minibatch_size)
+        history: list[dict[str, Tensor]] = []
+        stopped = False
+        for _ in range(config.epochs):
+            order = torch.from_numpy(rng.permutation(size)).to(self.policy.device)
+            for index in order.split(config.minibatch_size):
+                loss, metrics = self.loss(index, config, coefficients)
+                if not history:
+                    self._check_start(metrics)
+                kl = metrics["exact_kl"]
+                if config.target_kl is not None and float(kl) > 1.5 * config.target_kl:
+                    stopped = True
+                    break
+                metrics["grad_norm"] = apply_gradients(
+                    self.optimizer, loss, parameters, config.max_grad_norm, lambda: "PPO update"
+                )
+                history.append(metrics)
+            if stopped:
+                break
+        means = _summarize(history)
+        return means | {
+            "updates_done": len(history),
+            "updates_planned": planned,
+            "early_stopped": float(stopped),
+        }
+
+    def loss(self, index: Tensor, config: PPOConfig, coefficients: Coefficients) -> Loss:
+        """The loss of one minibatch, and the exact KL of the rollout's policy to the new one."""
+        rollout, policy = self.rollout, self.policy
+        distribution, new_values = policy(rollout.batch[index])
+        advantages = self.advantages[index]
+        ref_kl = None
+        if self.ref_stored is not None:
+            ref_kl = distribution.kl_to_reference(policy.rebuild(self.ref_stored[index]))
+        loss, metrics = ppo_loss(
+            new_logprobs=distribution.log_prob(rollout.actions[index]),
+            logprobs=rollout.logprobs[index],
+            advantages=normalize(advantages) if config.normalize_advantages else advantages,
+            new_values=new_values,
+            values=rollout.values[index],
+            returns=self.returns[index],
+            entropy=distribution.entropy(),
+            clip_range=coefficients.clip_range,
+            value_clip_range=config.value_clip_range,
+            vf_coef=config.vf_coef,
+            entropy_coef=coefficients.entropy_coef,
+            ref_kl=ref_kl,
+            kl_coef=coefficients.kl_coef,
+        )
+        with torch.no_grad():
+            metrics["exact_kl"] = policy.rebuild(rollout.stored[index]).kl(distribution).mean()
+        if coefficients.warming_up:  # the value head reads detached inputs only
+            loss = config.vf_coef * 0.5 * (new_values - self.returns[index]).square().mean()
+        return Loss(loss, metrics)
+
+    def _check_start(self, metrics: dict[str, Tensor]) -> None:
+        off = max(float(metrics["ratio_max"]) - 1, 1 - float(metrics["ratio_min"]))
+        if off > RATIO_TOLERANCE:
+            raise DivergenceError(
+                f"the ratio of new to old probability starts {off:.2e} away from 1, expected at "
+                f"most {RATIO_TOLERANCE}: rollout and training forward passes differ (dropout on, "
+                "or batch-dependent layers)"
+            )
+
+
+def rollout_metrics(rollout: Rollout, policy: Policy) -> dict[str, float]:
+    """What the rollout was like."""
+    metrics = {f"reward/{name}": value for name, value in rollout.components.items()}
+    if len(rollout.episode_returns):
+        metrics |= {
+            "rollout/return_mean": float(rollout.episode_returns.mean()),
+            "rollout/return_std": float(rollout.episode_returns.std()),
+            "rollout/episode_length_mean": float(rollout.episode_lengths.mean()),
+        }
+    metrics |= {
+        "rollout/episodes": len(rollout.episode_returns),
+        "rollout/decisions": len(rollout),
+        "rollout/value_mean": float(rollout.values.mean()),
+    }
+    if policy.spec.action.kind == "categorical":
+        counts = torch.bincount(rollout.actions, minlength=policy.spec.action.sizes[0])
+        shares = counts.double() / len(rollout)
+        metrics["rollout/max_action_share"] = float(shares.max())
+        names = policy.spec.special_actions
+        for name, share in zip(names, shares[len(shares) - len(names) :], strict=True):
+            metrics[f"rollout/special_action_share/{name}"] = float(share)
+    return metrics
+
+
+def check_reference(policy: Policy, reference: Reference, rollout: Rollout) -> None:
+    """Before the first update the policy is the reference.
+
+    Raises:
+        DivergenceError: It is not.
+    """
+    stored = reference.stored(policy, rollout)
+    kl = policy.rebuild(rollout.stored).kl(policy.rebuild(stored)).abs().max()
+    if float(kl) > KL_TOLERANCE:
+        raise DivergenceError(
+            f"the KL to the reference starts at {float(kl):.2e}, expected at most {KL_TOLERANCE}: "
+            "the reference is not the policy that PPO starts from"
+        )
+
+
+def _reward_scale(counters: dict[str, float], rollout: Rollout, config: PPOConfig) -> float:
+    """1 over the running standard deviation of the discounted return; no shift of the mean."""
+    if not config.normalize_rewards:
+        return 1.0
+    _, returns = rollout.advantages(config.gamma, 1.0)
+    values = returns.double()
+    count, size = counters["return_count"], len(values)
+    total = count + size
+    shift = float(values.mean()) - counters["return_mean"]
+    counters["return_squares"] += (
+        float(values.var(unbiased=False)) * size + shift**2 * count * size / total
+    )
+    counters["return_mean"] += shift * size / total
+    counters["return_count"] = total
+    return 1.0 / max((counters["return_squares"] / total) ** 0.5, 1e-8)
+
+
+def _summarize(history: list[dict[str, Tensor]]) -> dict[str, float]:
+    if not history:
+        return {}
+    names = list(history[0])
+    table = torch.stack([torch.stack([torch.as_tensor(m[n]) for n in names]) for m in history])
+    means = dict(zip(names, table.mean(0).tolist(), strict=True))
+    for name, reduced in (("ratio_min", table.min(0)), ("ratio_max", table.max(0))):
+        means[name] = reduced.values[names.index(name)].item()
+    return means
+
+
+def _log_histograms(hooks: Hooks, step: int, rollout: Rollout, advantages: Tensor) -> None:
+    probabilities = rollout.logprobs.exp()
+    for name, values in (
+        ("ppo/action_probabilities", probabilities),
+        ("ppo/values", rollout.values),
+        ("ppo/advantages", advantages),
+    ):
+        hooks.log_histogram(step, name, values.cpu().numpy())

@@ -1,0 +1,141 @@
+"""What a policy does, counted over its episodes: actions, accuracy, confusion, length."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from strategy_rl.episodes import Episode, Step
+
+MAX_KINDS = 12
+MAX_STATES = 24
+# Longer vectors are observations, not something to draw a bar for.
+MAX_STATE_LENGTH = 4
+
+_CANDIDATE = re.compile(r"candidate \d+")
+
+
+def describe(episodes: Sequence[Episode]) -> dict[str, Any]:
+    """Everything of a policy's report entry but its return.
+
+    Returns:
+        `episodes`, `components` (mean sum an episode), `mean_length`, `action_shares` (candidate,
+        each special action, or index), `most_frequent_action`, `accuracy` (of decisions that take
+        no special action, where the expert is known), `confusion`, `special_share_by_state`.
+    """
+    steps = [step for episode in episodes for step in episode.steps]
+    return {
+        "episodes": len(episodes),
+        "components": _components(episodes),
+        "mean_length": len(steps) / len(episodes),
+        "action_shares": _shares(kind_of(step) for step in steps),
+        "most_frequent_action": _most_frequent(steps),
+        "accuracy": _accuracy(steps),
+        "confusion": _confusion(steps),
+        "special_share_by_state": _by_state(steps),
+    }
+
+
+def kind_of(step: Step) -> str | None:
+    """`candidate`, a special action's name, or the index; None for a vector of actions."""
+    if not isinstance(step.action, int):
+        return None
+    return "candidate" if _CANDIDATE.fullmatch(step.action_name) else step.action_name
+
+
+def is_special(step: Step) -> bool:
+    """Whether the step took a special action, such as handing over."""
+    return kind_of(step) not in (None, "candidate", str(step.action))
+
+
+def _components(episodes: Sequence[Episode]) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for episode in episodes:
+        for step in episode.steps:
+            for name, value in step.components.items():
+                sums[name] = sums.get(name, 0.0) + value
+    return {name: total / len(episodes) for name, total in sums.items()}
+
+
+def _shares(kinds: Iterable[str | None]) -> dict[str, float]:
+    """Shares by falling frequency; what is beyond `MAX_KINDS` is summed up as `others`."""
+    counts = Counter(kind for kind in kinds if kind is not None)
+    total = counts.total()
+    common = counts.most_common(MAX_KINDS)
+    shares = {kind: count / total for kind, count in common}
+    rest = total - sum(count for _, count in common)
+    return {**shares, "others": rest / total} if rest else shares
+
+
+def _most_frequent(steps: Sequence[Step]) -> dict[str, Any] | None:
+    """Among decisions that leave a choice: with one legal action there is nothing to collapse."""
+    free = [
+        step.action_name
+        for step in steps
+        if isinstance(step.action, int) and len(step.legal_actions or (0, 1)) > 1
+    ]
+    if not free:
+        return None
+    name, count = Counter(free).most_common(1)[0]
+    return {"action": name, "share": count / len(free)}
+
+
+def _accuracy(steps: Sequence[Step]) -> float | None:
+    known = [s for s in steps if s.expert_action is not None and not is_special(s)]
+    if not known:
+        return None
+    return sum(step.action == step.expert_action for step in known) / len(known)
+
+
+def _confusion(steps: Sequence[Step]) -> dict[str, Any] | None:
+    """Counts as a table: what was chosen against the expert.
+
+    Where there are few plain actions: the expert's action by the chosen one. Else: the kind of
+    what was chosen by whether the expert agrees.
+    """
+    known = [s for s in steps if s.expert_action is not None and kind_of(s) is not None]
+    if not known:
+        return None
+    plain = all(kind_of(step) == str(step.action) for step in known)
+    if plain and len({s.action for s in known} | {s.expert_action for s in known}) <= MAX_KINDS:
+        counts = Counter((f"expert {s.expert_action}", f"chose {s.action}") for s in known)
+    else:
+        counts = Counter((_detailed_kind(step), _agreement(step)) for step in known)
+    rows = sorted({row for row, _ in counts})
+    columns = sorted({column for _, column in counts})
+    return {
+        "rows": rows,
+        "columns": columns,
+        "counts": [[counts[row, column] for column in columns] for row in rows],
+    }
+
+
+def _detailed_kind(step: Step) -> str:
+    kinds = step.candidate_kinds or []
+    if isinstance(step.action, int) and step.action < len(kinds):
+        return kinds[step.action]
+    return kind_of(step) or ""
+
+
+def _agreement(step: Step) -> str:
+    return "expert agrees" if step.action == step.expert_action else "expert differs"
+
+
+def _by_state(steps: Sequence[Step]) -> list[dict[str, Any]]:
+    """Share of special actions in each small `state` vector of the observation."""
+    seen: dict[tuple[float, ...], list[bool]] = {}
+    for step in steps:
+        state = (step.observation or {}).get("state")
+        if isinstance(state, list) and 0 < len(state) <= MAX_STATE_LENGTH and None not in state:
+            seen.setdefault(tuple(round(float(x), 3) for x in state), []).append(is_special(step))
+    common = sorted(seen, key=lambda state: -len(seen[state]))[:MAX_STATES]
+    return [
+        {
+            "state": list(state),
+            "decisions": len(seen[state]),
+            "share": sum(seen[state]) / len(seen[state]),
+        }
+        for state in sorted(common)
+    ]

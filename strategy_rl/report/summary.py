@@ -1,0 +1,167 @@
+"""The report as plain data: one run, or several seeds of one experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from strategy_rl.episodes import Episode
+from strategy_rl.errors import RunError
+from strategy_rl.report.behaviour import describe
+from strategy_rl.report.health import curves_of, health
+from strategy_rl.report.returns import (
+    Bootstrap,
+    Returns,
+    compare,
+    default_comparisons,
+    mean_over_seeds,
+    returns_of,
+)
+from strategy_rl.report.rows import extreme_rows
+from strategy_rl.report.run_folder import Run, seconds
+
+SCHEMA = 1
+
+EpisodesByPolicy = Mapping[str, Sequence[Episode]]
+
+
+def summarize(
+    episodes_by_policy: EpisodesByPolicy,
+    *,
+    comparisons: Sequence[tuple[str, str]] | None = None,
+    bootstrap_samples: int = 10_000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Figures of every policy and of the paired comparisons, from episodes alone.
+
+    Args:
+        episodes_by_policy: each policy's episodes on the same rows.
+        comparisons: pairs to compare; None takes those of `default_comparisons`.
+        bootstrap_samples: resamples behind every interval.
+        seed: of the resampling.
+
+    Returns:
+        `schema`, `policies`, `comparisons`, `rows` (best and worst of PPO against SFT), `health`.
+
+    Raises:
+        RunError: a policy has no episodes, or two that are compared were played on other rows.
+    """
+    bootstrap = Bootstrap(bootstrap_samples, seed)
+    returns = {name: returns_of(name, played) for name, played in episodes_by_policy.items()}
+    policies = {
+        name: {**_figures(returns[name], bootstrap), **describe(played)}
+        for name, played in episodes_by_policy.items()
+    }
+    named = _named(comparisons, returns)
+    return {
+        "schema": SCHEMA,
+        "policies": policies,
+        "comparisons": {
+            name: _comparison(name, pair, returns, bootstrap) for name, pair in named.items()
+        },
+        "rows": _extreme(episodes_by_policy),
+        "health": health(policies, {}),
+    }
+
+
+def report_of(run: Run, *, bootstrap_samples: int = 10_000, seed: int = 0) -> dict[str, Any]:
+    """The report of one run: `summarize` plus what the rest of its folder tells."""
+    figures = summarize(run.episodes, bootstrap_samples=bootstrap_samples, seed=seed)
+    return {
+        "schema": SCHEMA,
+        "task": run.task,
+        "seed": run.seed,
+        **figures,
+        "timings_s": seconds(run.timings),
+        "health": health(figures["policies"], curves_of(run.metrics)),
+    }
+
+
+def combined_report(
+    runs: Sequence[Run], *, bootstrap_samples: int = 10_000, seed: int = 0
+) -> dict[str, Any]:
+    """The report over several seeds of one experiment.
+
+    Per row the returns are averaged over the seeds, then groups of rows are resampled: the
+    interval tells what other rows would give, `by_seed` what other seeds did give.
+
+    Raises:
+        RunError: the tasks differ, or a policy was evaluated on other rows in another run.
+    """
+    tasks = {run.task for run in runs}
+    if len(tasks) > 1:
+        raise RunError(f"runs of different tasks cannot be combined: {sorted(map(str, tasks))}")
+    bootstrap = Bootstrap(bootstrap_samples, seed)
+    shared = [n for n in runs[0].episodes if all(n in run.episodes for run in runs)]
+    by_seed = {n: [returns_of(n, run.episodes[n]) for run in runs] for n in shared}
+    returns = {name: mean_over_seeds(list(played)) for name, played in by_seed.items()}
+    policies = {
+        name: {
+            **_figures(returns[name], bootstrap),
+            "by_seed": [one.mean for one in by_seed[name]],
+            **describe([episode for run in runs for episode in run.episodes[name]]),
+        }
+        for name in shared
+    }
+    comparisons = {
+        name: {
+            **_comparison(name, (a, b), returns, bootstrap),
+            "by_seed": [x.mean - y.mean for x, y in zip(by_seed[a], by_seed[b], strict=True)],
+        }
+        for name, (a, b) in _named(None, returns).items()
+    }
+    return {
+        "schema": SCHEMA,
+        "task": runs[0].task,
+        "seed": None,
+        "seeds": [run.seed for run in runs],
+        "policies": policies,
+        "comparisons": comparisons,
+        "timings_s": seconds([entry for run in runs for entry in run.timings]),
+        "health": [*_missing(runs, shared), *_health_by_seed(runs)],
+    }
+
+
+def _figures(returns: Returns, bootstrap: Bootstrap) -> dict[str, Any]:
+    return {
+        "mean_return": returns.mean,
+        "ci95": bootstrap.interval(returns.values, returns.groups),
+    }
+
+
+def _named(
+    pairs: Sequence[tuple[str, str]] | None, returns: Mapping[str, Returns]
+) -> dict[str, tuple[str, str]]:
+    if pairs is None:
+        return default_comparisons({name: one.mean for name, one in returns.items()})
+    return {f"{a}_vs_{b}": (a, b) for a, b in pairs}
+
+
+def _comparison(
+    name: str, pair: tuple[str, str], returns: Mapping[str, Returns], bootstrap: Bootstrap
+) -> dict[str, Any]:
+    first, second = (returns[policy] for policy in pair)
+    figures = compare(first, second, returns.get("expert"), bootstrap)
+    return {"rival": pair[1], **figures} if name.endswith("_best_rival") else figures
+
+
+def _extreme(episodes: EpisodesByPolicy) -> dict[str, Any]:
+    if "ppo" in episodes and "sft" in episodes:
+        return extreme_rows(episodes["ppo"], episodes["sft"])
+    return {"best": [], "worst": []}
+
+
+def _missing(runs: Sequence[Run], shared: Sequence[str]) -> list[str]:
+    left_out = sorted({name for run in runs for name in run.episodes} - set(shared))
+    return [
+        f"warning: policy {name!r} is left out, not every run evaluated it" for name in left_out
+    ]
+
+
+def _health_by_seed(runs: Sequence[Run]) -> list[str]:
+    sentences = []
+    for run in runs:
+        ppo = {n: describe(e) for n, e in run.episodes.items() if n == "ppo"}
+        verdicts = health(ppo, curves_of(run.metrics))
+        sentences += [f"{run.path.name}: {verdict}" for verdict in verdicts]
+    return sentences

@@ -1,0 +1,276 @@
+"""What an engineer would do without reinforcement learning: the policies that PPO must beat.
+
+The stopping rules take the SFT policy's best ordinary action unless it is less sure of it than a
+threshold, and else a special action that ends the episode (hand over, abstain). They are fitted
+on validation episodes. Knows policies and environments, no task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from strategy_rl.collector import EpisodePlan
+from strategy_rl.env import EnvSlots
+from strategy_rl.evaluation import Choice
+from strategy_rl.policy.observations import ObservationBatch
+from strategy_rl.policy.policy import Policy
+from strategy_rl.policy.spaces import MASK
+
+State = tuple[float, ...]
+_QUANTILES = np.linspace(0, 1, 41)
+_ASCENT_PASSES = 3
+
+
+@dataclass(frozen=True)
+class CosineActor:
+    """The candidate whose vector is nearest to that of the last context text; nothing is trained."""
+
+    policy: Policy
+
+    def act(
+        self,
+        observations: Sequence[Any],
+        infos: Sequence[Mapping[str, Any]],
+        rng: np.random.Generator,
+    ) -> list[Choice]:
+        """The nearest legal candidate of each observation."""
+        batch = self.policy.encode(observations, [info.get(MASK) for info in infos])
+        with torch.no_grad():
+            context = self.policy.embed(batch.context[:, -1])
+            offered = self.policy.embed(batch.candidates)
+            cosines = torch.nn.functional.cosine_similarity(offered, context[:, None], dim=-1)
+        legal = batch.mask[:, : cosines.shape[1]]
+        chosen = cosines.masked_fill(~legal, -2.0).argmax(-1)
+        return [Choice(action) for action in chosen.tolist()]
+
+
+@dataclass(frozen=True)
+class StoppingRule:
+    """The least confidence with which to answer, by state; elsewhere `default`."""
+
+    default: float
+    by_state: Mapping[State, float]
+
+    def threshold(self, state: State) -> float:
+        """The least confidence in a state."""
+        return self.by_state.get(state, self.default)
+
+
+@dataclass(frozen=True)
+class StoppingActor:
+    """The policy's best ordinary action, or the first special one where it is not sure enough."""
+
+    policy: Policy
+    rule: StoppingRule
+
+    def act(
+        self,
+        observations: Sequence[Any],
+        infos: Sequence[Mapping[str, Any]],
+        rng: np.random.Generator,
+    ) -> list[Choice]:
+        """Answer or stop, for each observation."""
+        batch = self.policy.encode(observations, [info.get(MASK) for info in infos])
+        best, confidence = confident_actions(self.policy, batch)
+        stop = self.policy.spec.action.sizes[0] - self.policy.spec.action.num_special
+        choices = []
+        for row, state in enumerate(states_of(batch)):
+            sure = confidence[row] >= self.rule.threshold(state) or not batch.mask[row, stop]
+            choices.append(Choice(int(best[row]) if sure else stop))
+        return choices
+
+
+@dataclass(frozen=True)
+class StoppingRecord:
+    """Validation episodes in which the policy always answered, with what stopping would give.
+
+    Arrays have shape (episodes, steps); steps beyond an episode's end are not valid.
+    """
+
+    states: list[list[State]]
+    state_ids: np.ndarray
+    known_states: list[State]
+    confidence: np.ndarray
+    rewards: np.ndarray
+    stop_rewards: np.ndarray
+    right: np.ndarray
+    valid: np.ndarray
+
+    def mean_return(self, thresholds: np.ndarray) -> float:
+        """Mean return with one threshold for each of `known_states`."""
+        stops = self.valid & (self.confidence < thresholds[self.state_ids])
+        first = np.where(stops.any(1), stops.argmax(1), self.valid.shape[1])
+        answered = self.valid & (np.arange(self.valid.shape[1]) < first[:, None])
+        returns = (self.rewards * answered).sum(1)
+        ended = stops.any(1)
+        rows = np.flatnonzero(ended)
+        returns[rows] += self.stop_rewards[rows, first[rows]]
+        return float(returns.mean())
+
+
+def confident_actions(policy: Policy, batch: ObservationBatch) -> tuple[np.ndarray, np.ndarray]:
+    """Best ordinary action and its probability given that no special one is taken: (B,) each."""
+    stored = policy.evaluate(batch).distribution.stored
+    ordinary = stored[:, : stored.shape[1] - policy.spec.action.num_special].softmax(-1)
+    confidence, best = ordinary.max(-1)
+    return best.cpu().numpy(), confidence.cpu().numpy()
+
+
+def states_of(batch: ObservationBatch) -> list[State]:
+    """The numbers of each observation, rounded, as keys."""
+    return [tuple(row) for row in batch.numbers.double().cpu().numpy().round(4).tolist()]
+
+
+def record_stopping(
+    policy: Policy, slots: EnvSlots, plans: Sequence[EpisodePlan]
+) -> StoppingRecord | None:
+    """Play with the policy always answering; None where stopping does not end an episode."""
+    stop = policy.spec.action.sizes[0] - policy.spec.action.num_special
+    played: list[list[tuple[State, float, float, float, bool]]] = []
+    for plan in plans:
+        result = slots.reset([0], [plan.seed], [plan.options])[0]
+        obs, info, ended = result.obs, result.info, False
+        actions: list[int] = []
+        episode = []
+        while not ended:
+            batch = policy.encode([obs], [info.get(MASK)])
+            best, confidence = confident_actions(policy, batch)
+            stop_reward = _stop_reward(slots, plan, actions, stop)
+            if stop_reward is None:
+                return None
+            action = int(best[0])
+            right = info.get("expert_action") == action
+            state = states_of(batch)[0]
+            obs, reward, terminated, truncated, info = slots.step([0], [action])[0]
+            ended = terminated or truncated
+            actions.append(action)
+            episode.append((state, float(confidence[0]), reward, stop_reward, right))
+        played.append(episode)
+    return _as_record(played)
+
+
+def _stop_reward(
+    slots: EnvSlots, plan: EpisodePlan, actions: list[int], stop: int
+) -> float | None:
+    """What stopping after the given actions pays; None where the episode then goes on."""
+    slots.reset([1], [plan.seed], [plan.options])
+    for action in actions:
+        slots.step([1], [action])
+    result = slots.step([1], [stop])[0]
+    return result.reward if result.terminated else None
+
+
+def _as_record(played: list[list[tuple[State, float, float, float, bool]]]) -> StoppingRecord:
+    shape = len(played), max(map(len, played))
+    known = sorted({step[0] for episode in played for step in episode})
+    number = {state: i for i, state in enumerate(known)}
+    columns = [np.zeros(shape) for _ in range(5)]
+    valid = np.zeros(shape, dtype=bool)
+    for row, episode in enumerate(played):
+        for step, (state, *figures) in enumerate(episode):
+            valid[row, step] = True
+            for column, figure in zip(columns, (number[state], *figures), strict=True):
+                column[row, step] = figure
+    ids, confidence, rewards, stop_rewards, right = columns
+    return StoppingRecord(
+        states=[[step[0] for step in episode] for episode in played],
+        state_ids=ids.astype(int),
+        known_states=known,
+        confidence=confidence,
+        rewards=rewards,
+        stop_rewards=stop_rewards,
+        right=right.astype(bool),
+        valid=valid,
+    )
+
+
+def fit_threshold(record: StoppingRecord) -> StoppingRule:
+    """One threshold for all states: the best of 43 on the record."""
+    grid = _grid(record.confidence[record.valid])
+    ones = np.ones(len(record.known_states))
+    best = max(grid, key=lambda threshold: record.mean_return(ones * threshold))
+    return StoppingRule(float(best), {})
+
+
+def fit_threshold_by_state(record: StoppingRecord) -> StoppingRule:
+    """A threshold a state, by coordinate ascent from the one for all."""
+    start = fit_threshold(record).default
+    thresholds = np.full(len(record.known_states), start)
+    for _ in range(_ASCENT_PASSES):
+        for index in range(len(thresholds)):
+            here = record.confidence[record.valid & (record.state_ids == index)]
+            best, best_return = thresholds[index], record.mean_return(thresholds)
+            for candidate in _grid(here):
+                thresholds[index] = candidate
+                value = record.mean_return(thresholds)
+                if value > best_return + 1e-12:
+                    best, best_return = candidate, value
+            thresholds[index] = best
+    return StoppingRule(start, dict(zip(record.known_states, thresholds.tolist(), strict=True)))
+
+
+def fit_plug_in_dp(record: StoppingRecord) -> StoppingRule:
+    """Dynamic programming over states with a calibrated chance of being right.
+
+    The chance is an isotonic fit on all states together; what a right and a wrong answer lead to
+    are means of each state. V(s) is the mean of the better of stopping and answering.
+    """
+    chance = isotonic(record.confidence[record.valid], record.right[record.valid].astype(float))
+    count = len(record.known_states)
+    values = np.zeros(count)
+    thresholds = np.zeros(count)
+    for _ in range(record.valid.shape[1] + 1):
+        following = np.zeros_like(record.rewards)
+        following[:, :-1] = values[record.state_ids[:, 1:]] * record.valid[:, 1:]
+        outcome = record.rewards + following
+        for index in range(count):
+            here = record.valid & (record.state_ids == index)
+            stop = float(record.stop_rewards[here].mean())
+            gains = [_mean_or(outcome[here & (record.right == r)], stop) for r in (False, True)]
+            p = np.interp(record.confidence[here], *chance)
+            answer = gains[0] + p * (gains[1] - gains[0])
+            values[index] = np.maximum(answer, stop).mean()
+            thresholds[index] = _crossing(chance, gains, stop)
+    fallback = float(np.median(thresholds))
+    return StoppingRule(fallback, dict(zip(record.known_states, thresholds.tolist(), strict=True)))
+
+
+def isotonic(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Least-squares non-decreasing fit by pooling adjacent violators; knots to interpolate."""
+    order = np.argsort(x, kind="stable")
+    blocks: list[list[float]] = []  # sum of y, count, sum of x
+    for a, b in zip(x[order].tolist(), y[order].tolist(), strict=True):
+        blocks.append([b, 1.0, a])
+        while len(blocks) > 1 and blocks[-2][0] * blocks[-1][1] >= blocks[-1][0] * blocks[-2][1]:
+            last = blocks.pop()
+            blocks[-1] = [p + q for p, q in zip(blocks[-1], last, strict=True)]
+    table = np.array(blocks)
+    return table[:, 2] / table[:, 1], table[:, 0] / table[:, 1]
+
+
+def _crossing(
+    chance: tuple[np.ndarray, np.ndarray], gains: Sequence[float], stop: float
+) -> float:
+    """The least confidence at which answering is worth as much as stopping."""
+    knots, p = chance
+    worth = gains[0] + p * (gains[1] - gains[0]) >= stop
+    if not worth.any():
+        return 2.0
+    first = int(worth.argmax())
+    if first == 0:
+        return 0.0
+    needed = (stop - gains[0]) / (gains[1] - gains[0])
+    return float(np.interp(needed, p[first - 1 : first + 1], knots[first - 1 : first + 1]))
+
+
+def _grid(confidence: np.ndarray) -> list[float]:
+    return [0.0, *np.quantile(confidence, _QUANTILES).tolist(), 2.0]
+
+
+def _mean_or(values: np.ndarray, default: float) -> float:
+    return float(values.mean()) if len(values) else default

@@ -1,0 +1,342 @@
+"""One experiment, stage after stage, in one folder; killed at any moment, it goes on from there.
+
+What a stage needs of those before it is either in the checkpoint or made again to the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from strategy_rl import files
+from strategy_rl.assembly import (
+    Rows,
+    World,
+    demonstrate,
+    has_expert,
+    make_policy,
+    make_table,
+    make_world,
+    ppo_plan,
+    row_plans,
+    share_rows,
+    validation_plans,
+)
+from strategy_rl.card import model_card
+from strategy_rl.collector import Rollout, StepCollector, collect_episodes
+from strategy_rl.config import Experiment, load_experiment
+from strategy_rl.demonstrations import Demonstrations, RawDemonstrations, roll_expert
+from strategy_rl.errors import RunError
+from strategy_rl.evaluation import greedy_return, reward_spread
+from strategy_rl.features import TextTable
+from strategy_rl.judging import Actors, judge_all, judge_one, log_report
+from strategy_rl.models import resolve_model
+from strategy_rl.policy import Policy
+from strategy_rl.ppo import Reference, Task, check_reference, ppo_state, train_ppo
+from strategy_rl.report import combine_runs, render_table, write_report
+from strategy_rl.seeding import generator
+from strategy_rl.session import (
+    CONFIG,
+    Session,
+    describe_environment,
+    prepare_folder,
+    read_status,
+)
+from strategy_rl.sft import Validation, open_special_actions, sft_state, train_sft
+from strategy_rl.training import Silent
+
+SEEDS = "seeds.json"
+SPREAD_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    path: Path
+    report: dict[str, Any]
+
+    def policy(self) -> Policy:
+        """The exported policy."""
+        return Policy.from_pretrained(self.path / "policy")
+
+    def table(self) -> str:
+        """The report's table as text."""
+        return render_table(self.report)
+
+
+def run(
+    experiment: Experiment | Path | str,
+    *,
+    seeds: Sequence[int] | None = None,
+    out: Path | str | None = None,
+) -> Run:
+    """Train and judge an experiment in a new folder.
+
+    Args:
+        experiment: What to do, or the file that says it.
+        seeds: One run each in `seed-N` folders, and a report over them; None: its own seed.
+        out: The folder; None: `runs/<name>`.
+
+    Raises:
+        RunError: The folder exists.
+        StrategyRLError: As the tree in `strategy_rl.errors` tells.
+    """
+    if not isinstance(experiment, Experiment):
+        experiment = load_experiment(Path(experiment))
+    path = Path(out) if out is not None else Path("runs") / experiment.name
+    refuse_unusable(experiment)
+    prepare_folder(path, experiment)
+    if seeds is None:
+        return _work(path, experiment)
+    files.write_json(path / SEEDS, {"seeds": list(seeds)})
+    return _work_seeds(path, experiment, seeds)
+
+
+def refuse_unusable(experiment: Experiment) -> None:
+    """Find out what cannot work before anything is written.
+
+    Raises:
+        InputError: The task, its settings or the model.
+    """
+    make_world(experiment).close()
+    if experiment.backbone.model is not None:
+        resolve_model(experiment.backbone.model)
+
+
+def resume(path: Path | str) -> Run:
+    """Go on with a run, or with the runs of several seeds, to the same end as without a stop.
+
+    Raises:
+        RunError: The folder holds no run.
+        CheckpointError: Its configuration or data have changed, or no checkpoint is good.
+    """
+    path = Path(path)
+    if not (path / CONFIG).is_file():
+        raise RunError(f"{path} is no run folder: it holds no {CONFIG}")
+    experiment = load_experiment(path / CONFIG)
+    if (path / SEEDS).is_file():
+        return _work_seeds(path, experiment, files.read_json(path / SEEDS)["seeds"])
+    return _work(path, experiment)
+
+
+def evaluate(path: Path | str, *, split: str = "test", policy: str = "ppo") -> str:
+    """Play one policy of a finished run on a split; gives a line with its return."""
+    path = Path(path)
+    if not (path / CONFIG).is_file():
+        raise RunError(f"{path} is no run folder: it holds no {CONFIG}")
+    experiment = load_experiment(path / CONFIG)
+    saved = path / {"ppo": "policy", "sft": "policy-sft"}.get(policy, "")
+    loaded = Policy.from_pretrained(saved) if policy in ("ppo", "sft") else None
+    with files.locked(path):
+        return judge_one(path, experiment, split, policy, loaded)
+
+
+def _work_seeds(path: Path, experiment: Experiment, seeds: Sequence[int]) -> Run:
+    folders = []
+    for seed in seeds:
+        folder = path / f"seed-{seed}"
+        folders.append(folder)
+        seeded = experiment.model_copy(update={"seed": seed})
+        if not (folder / CONFIG).is_file():
+            prepare_folder(folder, seeded)
+        if read_status(folder) != "complete":
+            _work(folder, seeded)
+    samples = experiment.evaluation.bootstrap_samples
+    return Run(path, combine_runs(folders, bootstrap_samples=samples))
+
+
+def _work(path: Path, experiment: Experiment) -> Run:
+    """All stages of one seed, from wherever the folder is."""
+    if read_status(path) == "complete":
+        return Run(path, files.read_json(path / "report.json"))
+    with files.locked(path):
+        session = Session(path, experiment)
+        with session.working():
+            report = Stages(session).all()
+    return Run(path, report)
+
+
+class Stages:
+    """The stages of one run, in order."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.experiment = session.experiment
+        self.seed = session.experiment.seed
+        self.world: World = make_world(self.experiment)
+        self.rows: Rows = share_rows(self.world.train, self.experiment.sft.share, self.seed)
+        self.raw: dict[str, RawDemonstrations] = {}
+        self.table: TextTable | None = None
+
+    def all(self) -> dict[str, Any]:
+        """Train, judge, report, export."""
+        session, experiment = self.session, self.experiment
+        with session.stage("prepare"):
+            self.prepare()
+            policy = make_policy(experiment, self.world.train, self.table)
+        if experiment.sft.epochs:
+            with session.stage("sft"):
+                self.sft(policy)
+        reference = session.path / "policy-sft"
+        if session.is_past("sft"):
+            policy.load_state(load_file(reference / "model.safetensors"))
+        else:
+            policy.save_pretrained(reference, card=model_card(experiment, "as SFT left it", {}))
+        session.pin("reference", files.sha256_of(reference / "model.safetensors"))
+        sft_state = policy.state()
+        if experiment.ppo.iterations:
+            with session.stage("ppo"):
+                self.ppo(policy)
+        with session.stage("evaluate"):
+            report = self.evaluate(policy, sft_state)
+        policy.save_pretrained(
+            session.path / "policy", card=model_card(experiment, "after PPO", report["policies"])
+        )
+        self.world.close()
+        return report
+
+    def prepare(self) -> None:
+        """Gather demonstrations and encode every text that is known beforehand."""
+        world, seed = self.world, self.seed
+        self.table = make_table(self.experiment.backbone, seed)
+        if has_expert(world.train, seed):
+            splits = {"train": world.train, "validation": world.validation, "test": world.test}
+            for name, slots in splits.items():
+                every = None if slots.num_rows is None else list(range(slots.num_rows))
+                self.raw[name] = roll_expert(slots, row_plans(every, seed, name))
+        digests = {name: raw.digest() for name, raw in self.raw.items()}
+        self.session.pin("data", files.digest_of({"rows": self.world.train.num_rows, **digests}))
+        described = {**describe_environment(), "data": digests}
+        files.write_json(self.session.path / "environment.json", described)
+        if self.table is not None:
+            texts = [text for raw in self.raw.values() for text in raw.texts()]
+            self.table.prepare(texts, self.encoding_progress)
+
+    def encoding_progress(self, done: int, total: int) -> None:
+        """Show how many texts are encoded; a signal is heeded between batches."""
+        self.session.progress(done, total, "texts")
+        self.session.heed_signals()
+
+    def sft(self, policy: Policy) -> None:
+        """Imitate the expert; then give actions that it never takes a chance."""
+        if self.session.is_past("sft"):
+            return
+        raw = demonstrate(self.experiment, self.world.train, self.rows.sft)
+        demonstrations = raw.encode(policy)
+        validation = self.validation(policy, demonstrations)
+        config = self.experiment.sft
+        rate = self.experiment.backbone.learning_rate
+        train_sft(
+            policy,
+            demonstrations,
+            validation,
+            config,
+            seed=self.seed,
+            hooks=self.session,
+            state=self.session.restore(sft_state(policy, config, rate)),
+        )
+        held_out = validation.demonstrations.batch
+        open_special_actions(policy, demonstrations, held_out, config.special_action_prior)
+
+    def validation(self, policy: Policy, demonstrations: Demonstrations) -> Validation:
+        """Validation demonstrations: the expert's; else the last tenth of a file."""
+        slots = self.world.validation
+        plans = validation_plans(slots, self.seed)
+        if "validation" in self.raw:
+            held_out = self.raw["validation"].encode(policy)
+        else:
+            count = max(len(demonstrations) // 10, 1)
+            held_out = demonstrations[slice(-count, None)]
+        return Validation(held_out, lambda: greedy_return(policy, slots, plans))
+
+    def ppo(self, policy: Policy) -> None:
+        """Improve on the reward, from the reference that SFT left."""
+        session, config = self.session, self.experiment.ppo
+        plan = ppo_plan(self.rows.ppo, self.seed)
+        if not session.is_past("sft"):
+            spread_plans = [plan(number) for number in range(SPREAD_ROWS)]
+            rng = generator(self.seed, "reward-spread")
+            session.log(0, reward_spread(policy, self.world.train, spread_plans, rng))
+        reference = Reference(policy) if config.kl_coef else None
+        if reference is not None:
+            probe = collect_episodes(
+                policy, self.world.train, [plan(0)], generator(self.seed, "reference-check")
+            )
+            check_reference(policy, reference, probe)
+        plans = validation_plans(self.world.validation, self.seed)
+        rate = self.experiment.backbone.learning_rate
+        state = session.restore(ppo_state(policy, config, rate))
+        task = Task(
+            collect=self.collector(policy, plan, state.counters),
+            validate=lambda: greedy_return(policy, self.world.validation, plans),
+            reference=reference,
+            histograms_every=self.experiment.logging.histograms_every,
+            checkpoint_every=self.experiment.checkpoint.every,
+        )
+        train_ppo(policy, task, config, seed=self.seed, hooks=session, state=state)
+
+    def collector(
+        self, policy: Policy, plan: Any, counters: dict[str, Any]
+    ) -> Callable[[int], Rollout]:
+        """Iteration to rollout, whole episodes or fixed lengths."""
+        config, slots = self.experiment.ppo, self.world.train
+        if config.rollout == "episodes":
+            size = config.episodes_per_iteration
+
+            def collect(iteration: int) -> Rollout:
+                plans = (plan(iteration * size + i) for i in range(size))
+                return collect_episodes(
+                    policy, slots, plans, generator(self.seed, "ppo-actions", iteration)
+                )
+
+            return collect
+
+        steps = StepCollector(policy, slots, plan)
+        counters.setdefault("next_episode", 0)
+        every = self.experiment.checkpoint.every
+
+        def collect_steps(iteration: int) -> Rollout:
+            if iteration % every == 0 or not steps.is_started:
+                steps.restart(counters["next_episode"])
+            rollout = steps.collect(
+                config.num_steps, generator(self.seed, "ppo-actions", iteration)
+            )
+            counters["next_episode"] = steps.next_episode
+            return rollout
+
+        return collect_steps
+
+    def evaluate(self, policy: Policy, sft_state: dict[str, Tensor]) -> dict[str, Any]:
+        """Judge every policy on the same test rows; write and log the report."""
+        session, experiment = self.session, self.experiment
+        sft_policy = make_policy(experiment, self.world.train, self.table)
+        sft_policy.load_state(sft_state)
+        actors = Actors(experiment, self.world, policy, sft_policy, self.all_rows)
+        episodes = judge_all(session, experiment, self.world, actors)
+        report = write_report(
+            session.path, bootstrap_samples=experiment.evaluation.bootstrap_samples
+        )
+        log_report(session, experiment, report, episodes)
+        return report
+
+    def all_rows(self) -> Policy:
+        """A rival: SFT on the rows of SFT and PPO together."""
+        config = self.experiment.sft
+        policy = make_policy(self.experiment, self.world.train, self.table)
+        demonstrations = self.raw["train"].encode(policy)
+        train_sft(
+            policy,
+            demonstrations,
+            self.validation(policy, demonstrations),
+            config,
+            seed=self.seed,
+            hooks=Silent(),
+            state=sft_state(policy, config, self.experiment.backbone.learning_rate),
+        )
+        return policy

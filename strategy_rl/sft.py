@@ -1,0 +1,201 @@
+"""Supervised fine-tuning: imitate the expert's actions by cross-entropy.
+
+Knows a policy and demonstrations; no environment, no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from strategy_rl.config import SFTConfig
+from strategy_rl.demonstrations import Demonstrations
+from strategy_rl.losses import Loss, sft_loss
+from strategy_rl.policy.distributions import ILLEGAL
+from strategy_rl.policy.observations import ObservationBatch
+from strategy_rl.policy.policy import Policy
+from strategy_rl.seeding import generator, seed_torch
+from strategy_rl.training import (
+    Hooks,
+    TrainingState,
+    apply_gradients,
+    lr_factor,
+    set_learning_rates,
+)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How SFT is judged between epochs."""
+
+    demonstrations: Demonstrations
+    play: Callable[[], float] | None = None  # mean return of the greedy policy
+
+
+def train_sft(
+    policy: Policy,
+    demonstrations: Demonstrations,
+    validation: Validation,
+    config: SFTConfig,
+    *,
+    seed: int,
+    hooks: Hooks,
+    state: TrainingState,
+) -> None:
+    """Train until the last epoch or until validation stops improving; the best weights stay.
+
+    Args:
+        policy: Trained in place.
+        demonstrations: What to imitate.
+        validation: What to judge by; never trained on.
+        config: The `sft` section.
+        seed: Of the shuffling and of dropout.
+        hooks: The run around the loop.
+        state: Where to go on from; `sft_state` makes a fresh one.
+    """
+    optimizer, counters = state.optimizer, state.counters
+    parameters = list(policy.parameters())
+    unused = unused_specials(policy, demonstrations.actions)
+    num_batches = -(-len(demonstrations) // config.batch_size)
+    stopping = config.early_stopping
+    plays = stopping is not None and stopping.metric == "return"
+
+    while counters["epoch"] < config.epochs and not counters["stopped"]:
+        epoch = counters["epoch"]
+        seed_torch(seed, "sft-dropout", epoch)
+        policy.set_dropout(config.dropout)
+        order = generator(seed, "sft-order", epoch).permutation(len(demonstrations))
+        sums: dict[str, float] = {}
+        for number, index in enumerate(torch.from_numpy(order).split(config.batch_size)):
+            progress = (epoch + number / num_batches) / config.epochs
+            set_learning_rates(optimizer, lr_factor(progress, config.schedule, config.warmup_share))
+            batch = demonstrations[index.to(policy.device)]
+            loss, metrics = imitation_loss(policy, batch, unused, config.contrastive_coef)
+            norm = apply_gradients(
+                optimizer, loss, parameters, config.max_grad_norm, lambda: f"SFT epoch {epoch + 1}"
+            )
+            for name, value in {**metrics, "grad_norm": norm}.items():
+                sums[name] = sums.get(name, 0.0) + float(value)
+        policy.set_dropout(0.0)
+
+        counters["epoch"] = epoch + 1
+        means = {name: total / num_batches for name, total in sums.items()}
+        means["learning_rate"] = optimizer.param_groups[0]["lr"]
+        judged = judge(policy, validation, unused, plays)
+        hooks.log(
+            (epoch + 1) * num_batches, {f"sft/{k}": v for k, v in {**means, **judged}.items()}
+        )
+        if stopping is not None:
+            score = judged[f"validation_{stopping.metric}"]
+            better = state.keep_best(-score if stopping.metric == "loss" else score)
+            counters["stale"] = 0 if better else counters["stale"] + 1
+            counters["stopped"] = counters["stale"] >= stopping.patience
+        hooks.progress(
+            epoch + 1, config.epochs, f"validation accuracy {judged['validation_accuracy']:.3f}"
+        )
+        hooks.safe_point(state, due=True)
+
+    if state.best:
+        policy.load_state(state.best)
+
+
+def sft_state(policy: Policy, config: SFTConfig, backbone_learning_rate: float) -> TrainingState:
+    """A fresh optimizer and counters at 0."""
+    groups = [
+        {"params": list(policy.network.parameters()), "initial_lr": config.learning_rate},
+        {"params": list(policy.backbone_parameters()), "initial_lr": backbone_learning_rate},
+    ]
+    groups = [group for group in groups if group["params"]]
+    rate, decay = config.learning_rate, config.weight_decay
+    optimizer: torch.optim.Optimizer = (
+        torch.optim.AdamW(groups, lr=rate, weight_decay=decay)
+        if config.optimizer == "adamw"
+        else torch.optim.SGD(groups, lr=rate, weight_decay=decay, momentum=0.9)
+    )
+    counters = {"epoch": 0, "stale": 0, "stopped": False, "best_score": -float("1e30")}
+    return TrainingState(policy, optimizer, counters)
+
+
+def imitation_loss(
+    policy: Policy, batch: Demonstrations, unused: list[int], contrastive_coef: float
+) -> Loss:
+    """The loss of one minibatch; actions in `unused` count as illegal."""
+    observations = batch.batch
+    if unused:
+        mask = observations.mask.clone()
+        mask[:, unused] = False
+        observations = replace(observations, mask=mask)
+    distribution, _ = policy(observations)
+    wrong = distribution.mode() != batch.actions
+    matches = ~(wrong if wrong.dim() == 1 else wrong.any(-1))
+    contrastive = (
+        policy.network.contrastive_logits(observations, batch.actions, policy.embed)
+        if contrastive_coef
+        else None
+    )
+    return sft_loss(
+        logprobs=distribution.log_prob(batch.actions),
+        matches=matches,
+        contrastive_logits=contrastive,
+        contrastive_coef=contrastive_coef,
+    )
+
+
+@torch.no_grad()
+def judge(
+    policy: Policy, validation: Validation, unused: list[int], play: bool
+) -> dict[str, float]:
+    """Loss and accuracy on validation demonstrations, and the return where it can be played."""
+    demonstrations = validation.demonstrations
+    losses, matches = 0.0, 0.0
+    for index in torch.arange(len(demonstrations), device=policy.device).split(2048):
+        _, metrics = imitation_loss(policy, demonstrations[index], unused, 0.0)
+        losses += float(metrics["loss"]) * len(index)
+        matches += float(metrics["accuracy"]) * len(index)
+    judged = {
+        "validation_loss": losses / len(demonstrations),
+        "validation_accuracy": matches / len(demonstrations),
+    }
+    if play and validation.play is not None:
+        judged["validation_return"] = validation.play()
+    return judged
+
+
+def unused_specials(policy: Policy, actions: Tensor) -> list[int]:
+    """Special actions that no demonstration takes."""
+    action = policy.spec.action
+    if action.kind != "categorical":
+        return []
+    specials = range(action.sizes[0] - action.num_special, action.sizes[0])
+    return sorted(set(specials) - set(actions.unique().tolist()))
+
+
+@torch.no_grad()
+def open_special_actions(
+    policy: Policy, demonstrations: Demonstrations, batch: ObservationBatch, prior: float
+) -> None:
+    """Give each special action that the expert never takes a mean probability of `prior`.
+
+    SFT drives them to nothing, and what has no probability PPO cannot find. The shift of their
+    logits is found by bisection on the observations of `batch`.
+    """
+    unused = unused_specials(policy, demonstrations.actions)
+    if not unused or not prior:
+        return
+    stored = policy.evaluate(batch).distribution.stored
+    legal = stored > ILLEGAL / 2
+    low, high = -40.0, 40.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        shifted = stored.clone()
+        shifted[:, unused] += middle
+        probs = shifted.softmax(-1)[:, unused].masked_fill(~legal[:, unused], 0.0)
+        mean = float(probs.mean())
+        low, high = (middle, high) if mean < prior else (low, middle)
+    shift = torch.zeros(policy.spec.action.num_special, device=policy.device)
+    first = policy.spec.action.sizes[0] - policy.spec.action.num_special
+    shift[[i - first for i in unused]] = (low + high) / 2
+    policy.network.shift_special(shift)

@@ -1,0 +1,156 @@
+"""What both training loops share: the state that a resume needs, and the hooks into a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from strategy_rl.errors import CheckpointError, DivergenceError
+from strategy_rl.policy.policy import Policy
+
+
+class Hooks(Protocol):
+    """How a loop speaks to the run around it."""
+
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Record scalars under their full names."""
+
+    def log_histogram(self, step: int, name: str, values: np.ndarray) -> None:
+        """Record a distribution of values."""
+
+    def progress(self, done: int, total: int, note: str) -> None:
+        """Show how far the stage is."""
+
+    def safe_point(self, state: TrainingState, *, due: bool, exact: bool = True) -> None:
+        """Save where it is due, or where a signal waits and the state here is exact."""
+
+
+class Silent:
+    """Hooks of a loop that nobody watches."""
+
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def log_histogram(self, step: int, name: str, values: np.ndarray) -> None:
+        """Nothing."""
+
+    def progress(self, done: int, total: int, note: str) -> None:
+        """Nothing."""
+
+    def safe_point(self, state: TrainingState, *, due: bool, exact: bool = True) -> None:
+        """Nothing."""
+
+
+@dataclass
+class TrainingState:
+    """Everything that a loop changes.
+
+    `counters` holds numbers and flags; `best` the weights to keep. Random generators are seeded
+    by what the counters say, so they have no state.
+    """
+
+    policy: Policy
+    optimizer: torch.optim.Optimizer
+    counters: dict[str, Any]
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by name."""
+        return {
+            **{f"policy.{name}": tensor for name, tensor in self.policy.state().items()},
+            **{f"best.{name}": tensor for name, tensor in self.best.items()},
+            **optimizer_tensors(self.optimizer),
+        }
+
+    def load(self, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> None:
+        """Put back what `tensors` and `counters` were."""
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {
+                name.removeprefix(prefix): tensor
+                for name, tensor in tensors.items()
+                if name.startswith(prefix)
+            }
+
+        missing = sorted(set(self.counters) - set(counters))
+        if missing:
+            raise CheckpointError(f"the checkpoint lacks the counters {missing}")
+        self.policy.load_state(part("policy."))
+        self.best = part("best.")
+        load_optimizer(self.optimizer, part("optimizer."))
+        self.counters.update(counters)
+
+    def keep_best(self, score: float) -> bool:
+        """Keep the weights of now if `score` beats the best so far."""
+        if score <= self.counters["best_score"]:
+            return False
+        self.counters["best_score"] = score
+        self.best = self.policy.state()
+        return True
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The state of an optimizer as named tensors."""
+    return {
+        f"optimizer.{index}.{name}": torch.as_tensor(value)
+        for index, slots in optimizer.state_dict()["state"].items()
+        for name, value in slots.items()
+        if value is not None
+    }
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back `optimizer_tensors`; the hyper-parameters stay those of the configuration."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = tensor
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def apply_gradients(
+    optimizer: torch.optim.Optimizer,
+    loss: Tensor,
+    parameters: list[nn.Parameter],
+    max_grad_norm: float,
+    where: Callable[[], str],
+) -> Tensor:
+    """One optimizer step with the norm of all gradients clipped; gives the norm before clipping.
+
+    Raises:
+        DivergenceError: The loss or a gradient is not finite; the weights are as they were.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    norm = nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+    # One look at both: NaN and inf survive the sum.
+    if not math.isfinite(float(loss.detach() + norm)):
+        raise DivergenceError(
+            f"{where()}: loss {float(loss):.4g}, gradient norm {float(norm):.4g}; the weights "
+            "were left as they were; lower the learning rate, or look at the reward's scale"
+        )
+    optimizer.step()
+    return norm
+
+
+def lr_factor(progress: float, schedule: str, warmup_share: float = 0.0) -> float:
+    """What the learning rate is multiplied by after a share `progress` of the training."""
+    if progress < warmup_share:
+        return progress / warmup_share
+    if schedule == "constant":
+        return 1.0
+    rest = (progress - warmup_share) / max(1 - warmup_share, 1e-9)
+    return 1 - rest if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * rest))
+
+
+def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Scale each group's own `initial_lr`."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
