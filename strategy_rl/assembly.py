@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -58,9 +58,7 @@ def make_world(experiment: Experiment) -> World:
     return World(
         train=split_slots(experiment, "train", reward, experiment.ppo.num_envs),
         validation=split_slots(experiment, "validation", reward, EVALUATION_SLOTS),
-        test=split_slots(
-            experiment, "test", reward if judge is None else judge, EVALUATION_SLOTS
-        ),
+        test=split_slots(experiment, "test", reward if judge is None else judge, EVALUATION_SLOTS),
     )
 
 
@@ -76,9 +74,7 @@ def split_slots(experiment: Experiment, split: str, reward: Reward, num_slots: i
         settings["split"] = split
     if reward:
         if "reward" not in accepted:
-            raise InputError(
-                f"reward: {experiment.task.id} takes no reward; leave the section out"
-            )
+            raise InputError(f"reward: {experiment.task.id} takes no reward; leave the section out")
         settings["reward"] = [term.model_dump() for term in reward]
     return make_slots(experiment.task.id, settings, num_slots)
 
@@ -106,10 +102,12 @@ def make_policy(
         )
     if not observation.has_text:
         table = None
-    pairs = section.pair_features and table is not None and observation.max_candidates > 0
+    num_pairs = 0
+    if section.pair_features and table is not None and observation.max_candidates:
+        num_pairs = num_pair_features(table, observation.num_slots)
     sizes = NetworkSizes(
-        embedding_size=table.hidden_size if table else 0,
-        num_pairs=num_pair_features(table, observation.num_slots) if pairs and table else 0,
+        embedding_size=0 if table is None else table.hidden_size,
+        num_pairs=num_pairs,
         projection_size=section.projection_size,
         hidden_sizes=section.hidden_sizes,
         activation=section.activation,
@@ -117,7 +115,7 @@ def make_policy(
     )
     spec = PolicySpec(observation, action, sizes, slots.special_actions, section.pair_features)
     seed_torch(experiment.seed, "network", *purpose)
-    source = backbone_source(experiment.backbone, table) if table else None
+    source = None if table is None else backbone_source(experiment.backbone, table)
     return Policy(spec, table, source, resolve_device(experiment.backbone.device))
 
 
@@ -157,7 +155,8 @@ def backbone_source(config: BackboneConfig, table: TextTable) -> BackboneSource:
     assert config.model is not None
     settings = table.backbone.settings
     weights = next(table.backbone.network.parameters())
-    dtype = "bfloat16" if weights.dtype is torch.bfloat16 else "float32"
+    half = weights.dtype is torch.bfloat16
+    dtype: Literal["bfloat16", "float32"] = "bfloat16" if half else "float32"
     return BackboneSource(config.model, config.revision, replace(settings, dtype=dtype))
 
 

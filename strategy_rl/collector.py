@@ -74,9 +74,7 @@ class Rollout:
             gae_lambda,
             valid=grid(torch.ones_like(self.terminations)),
         )
-        return Advantages(
-            advantages[self.steps, self.columns], returns[self.steps, self.columns]
-        )
+        return Advantages(advantages[self.steps, self.columns], returns[self.steps, self.columns])
 
 
 @dataclass
@@ -109,9 +107,7 @@ class _Record:
         self, policy: Policy, slots: Sequence[_Slot], rng: np.random.Generator | None
     ) -> list[Any]:
         """Take one action for each slot, sampled or (without `rng`) greedy, and keep all of it."""
-        batch = policy.encode(
-            [slot.obs for slot in slots], [slot.info.get(MASK) for slot in slots]
-        )
+        batch = policy.encode([slot.obs for slot in slots], [slot.info.get(MASK) for slot in slots])
         distribution, values = policy.evaluate(batch)
         if rng is None:
             actions = distribution.mode()
@@ -163,7 +159,9 @@ class _Record:
             episode_lengths=np.array([len(slot.rewards) for slot in ended]),
         )
 
-    def _next_values(self, policy: Policy, values: Tensor, steps: Tensor, columns: Tensor) -> Tensor:
+    def _next_values(
+        self, policy: Policy, values: Tensor, steps: Tensor, columns: Tensor
+    ) -> Tensor:
         shape = int(steps.max()) + 2, int(columns.max()) + 1
         grid = torch.zeros(shape, device=values.device)
         grid[steps, columns] = values
@@ -223,9 +221,7 @@ class StepCollector:
     uninterrupted runs too.
     """
 
-    def __init__(
-        self, policy: Policy, slots: EnvSlots, plan: Callable[[int], EpisodePlan]
-    ) -> None:
+    def __init__(self, policy: Policy, slots: EnvSlots, plan: Callable[[int], EpisodePlan]) -> None:
         self.policy, self.slots, self.plan = policy, slots, plan
         self._active: list[_Slot] = []
         self._next_episode = 0
@@ -282,7 +278,7 @@ class StepCollector:
 def env_actions(actions: Tensor) -> list[Any]:
     """Actions as an environment takes them: ints, or arrays for factors and boxes."""
     if actions.dim() == 1:
-        return actions.tolist()  # type: ignore[no-any-return]  # torch types it as Any
+        return actions.tolist()
     return list(actions.cpu().numpy())
 
 

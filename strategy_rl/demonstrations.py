@@ -63,8 +63,7 @@ class RawDemonstrations:
         dtype = torch.float32 if policy.spec.action.kind == "box" else torch.int64
         chunks = range(0, len(self.observations), 1024)
         batches = [
-            policy.encode(self.observations[i : i + 1024], self.masks[i : i + 1024])
-            for i in chunks
+            policy.encode(self.observations[i : i + 1024], self.masks[i : i + 1024]) for i in chunks
         ]
         actions = torch.tensor([_plain(a) for a in self.actions], dtype=dtype, device=policy.device)
         return Demonstrations(ObservationBatch.concatenate(batches), actions)

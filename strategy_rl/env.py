@@ -99,17 +99,17 @@ class EnvSlots:
             if isinstance(action, np.ndarray):
                 action = action.astype(self.action_space.dtype).reshape(self.action_space.shape)
             try:
-                result = StepResult(*self._envs[slot].step(action))
+                obs, given, *ends, info = self._envs[slot].step(action)
             except Exception as error:
                 raise _fault(replay, "step", error) from error
-            reward = float(result.reward)
+            reward = float(given)
             if not math.isfinite(reward):
                 raise _fault(replay, "step", ValueError(f"the reward is {reward}"))
             if len(replay.actions) >= STEP_LIMIT:
                 raise _fault(
                     replay, "step", ValueError(f"no end after {STEP_LIMIT} steps; set a time limit")
                 )
-            results.append(result if type(result.reward) is float else _plain(result))
+            results.append(StepResult(obs, reward, bool(ends[0]), bool(ends[1]), info))
         return results
 
     def close(self) -> None:
@@ -152,7 +152,10 @@ class VectorSlots(EnvSlots):
         if self.num_rows is not None:
             given["row"] = rows
         try:
-            obs, infos = self._vector.reset(seed=all_seeds, options=given)
+            obs, infos = self._vector.reset(
+                seed=all_seeds,  # type: ignore[arg-type]  # vector environments take a list
+                options=given,
+            )
         except Exception as error:
             raise _fault(self._replays[slots[0]], "reset", error) from error
         observations = _unbatched(self._vector, obs)
@@ -164,6 +167,7 @@ class VectorSlots(EnvSlots):
             self._last_actions[slot] = action
             self._replays[slot].actions.append(action)
         batch = gym.vector.utils.create_empty_array(self.action_space, self.num_slots)
+        assert batch is not None
         batch = gym.vector.utils.concatenate(self.action_space, self._last_actions, batch)
         try:
             obs, rewards, terminated, truncated, infos = self._vector.step(batch)
@@ -236,11 +240,6 @@ def _made(make: Callable[[], gym.Env[Any, Any]]) -> gym.Env[Any, Any]:
         return make()
     except Exception as error:  # a constructor refuses what the user gave
         raise InputError(f"the task cannot be made: {error}") from error
-
-
-def _plain(result: StepResult) -> StepResult:
-    ends = bool(result.terminated), bool(result.truncated)
-    return StepResult(result.obs, float(result.reward), *ends, result.info)
 
 
 def _fault(replay: _Replay, method: str, error: Exception) -> EnvironmentFault:

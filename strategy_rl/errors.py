@@ -1,4 +1,4 @@
-"""What can go wrong, as a tree. Every message says: which, what came, what was expected, what to do.
+"""What can go wrong, as a tree. A message says which, what came, what was expected, what to do.
 
 StrategyRLError
 ├── InputError         exit 2   refused before anything is written

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from gymnasium.spaces import Discrete
 
 from strategy_rl.collector import EpisodePlan, collect_episodes, env_actions
 from strategy_rl.env import EnvSlots, StepResult
@@ -243,6 +244,7 @@ def _step(
     return Step(
         action=action,
         action_name=_action_name(slots, obs, action),
+        legal_names=None if legal is None else [_action_name(slots, obs, a) for a in legal],
         reward=answer.reward,
         components=dict(components),
         observation=_kept(obs, keep_texts),
@@ -282,12 +284,12 @@ def _legal_actions(obs: Any, info: Mapping[str, Any]) -> list[int] | None:
 
 
 def _action_name(slots: EnvSlots, obs: Any, action: Action) -> str:
-    if not isinstance(action, int):
+    if not isinstance(action, int) or not isinstance(slots.action_space, Discrete):
         return str(action)
     offered = obs.get(CANDIDATES) if isinstance(obs, Mapping) else None
     special = action - int(slots.action_space.n) + len(slots.special_actions)
     if slots.special_actions and special >= 0:
-        return slots.special_actions[special]
+        return str(slots.special_actions[special])
     return f"candidate {action}" if offered is not None else str(action)
 
 

@@ -167,7 +167,8 @@ def judge_one(
     groups = [episode.group or episode.episode_id for episode in episodes]
     low, high = bootstrap_interval(np.array(returns), groups)
     mean = sum(returns) / len(returns)
-    return f"{name} on {split}: mean return {mean:.3f} [{low:.3f}, {high:.3f}], {len(returns)} episodes"
+    figures = f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{name} on {split}: mean return {figures}, {len(returns)} episodes"
 
 
 def _judge(
@@ -208,7 +209,9 @@ def log_report(
             scalars[f"eval/{name}/accuracy"] = figures["accuracy"]
         work.logger.log("evaluate", 0, scalars)
     for name in experiment.logging.full_episodes:
-        for number, episode in enumerate(episodes.get(name, [])[: experiment.logging.digest_episodes]):
+        for number, episode in enumerate(
+            episodes.get(name, [])[: experiment.logging.digest_episodes]
+        ):
             work.logger.log_text("evaluate", number, f"episodes/{name}", episode_digest(episode))
     names = [f"eval/{name}/mean_return" for name in report["policies"]]
     work.logger.hparams(hyperparameters(experiment), names)

@@ -1,4 +1,4 @@
-"""The losses of SFT and PPO. Pure functions of tensors; every tensor has shape (batch,) unless said.
+"""The losses of SFT and PPO. Pure functions of tensors, of shape (batch,) unless said.
 
 Masked slots are left out by selection, never by multiplication: 0 * NaN is NaN.
 """
@@ -20,7 +20,7 @@ class Loss(NamedTuple):
     metrics: dict[str, Tensor]
 
 
-def ppo_loss(
+def ppo_loss(  # noqa: PLR0913 - the terms of the equation, by name only
     *,
     new_logprobs: Tensor,
     logprobs: Tensor,

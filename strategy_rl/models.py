@@ -117,7 +117,7 @@ def resolve_model(name: str) -> Path | str:
     if name == RANDOM_TINY:
         return name
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if name and folder.is_dir():
         return folder
     if name in PACKAGED_MODELS:
         raise ModelError(f"{shorten(name)}: did you mean '{PREFIX}{name}'?")

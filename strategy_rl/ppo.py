@@ -7,6 +7,7 @@ decisions, so that one loop serves every action space.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -160,9 +161,12 @@ def train_ppo(
         last = counters["iteration"] == config.iterations
         if last or counters["iteration"] % config.evaluate_every == 0:
             metrics["validation_return"] = task.validate()
-            state.keep_best(metrics["validation_return"])
+            # A reward that tells no two policies apart must not undo the training.
+            state.keep_best(metrics["validation_return"], ties=True)
             metrics["best_validation_return"] = counters["best_score"]
-        hooks.log(step, {f"ppo/{k}": v for k, v in metrics.items()} | rollout_metrics(rollout, policy))
+        hooks.log(
+            step, {f"ppo/{k}": v for k, v in metrics.items()} | rollout_metrics(rollout, policy)
+        )
         if counters["iteration"] % task.histograms_every == 0:
             _log_histograms(hooks, step, rollout, advantages)
         hooks.progress(
@@ -227,7 +231,7 @@ class Updates:
         stopped = False
         for _ in range(config.epochs):
             order = torch.from_numpy(rng.permutation(size)).to(self.policy.device)
-            for index in order.split(config.minibatch_size):
+            for index in torch.split(order, config.minibatch_size):
                 loss, metrics = self.loss(index, config, coefficients)
                 if not history:
                     self._check_start(metrics)
@@ -236,7 +240,7 @@ class Updates:
                     stopped = True
                     break
                 metrics["grad_norm"] = apply_gradients(
-                    self.optimizer, loss, parameters, config.max_grad_norm, lambda: "PPO update"
+                    self.optimizer, loss, parameters, config.max_grad_norm, "PPO"
                 )
                 history.append(metrics)
             if stopped:
@@ -340,7 +344,8 @@ def _reward_scale(counters: dict[str, float], rollout: Rollout, config: PPOConfi
     )
     counters["return_mean"] += shift * size / total
     counters["return_count"] = total
-    return 1.0 / max((counters["return_squares"] / total) ** 0.5, 1e-8)
+    std = math.sqrt(counters["return_squares"] / total)
+    return 1.0 / max(std, 1e-8)
 
 
 def _summarize(history: list[dict[str, Tensor]]) -> dict[str, float]:

@@ -28,7 +28,7 @@ _ASCENT_PASSES = 3
 
 @dataclass(frozen=True)
 class CosineActor:
-    """The candidate whose vector is nearest to that of the last context text; nothing is trained."""
+    """The candidate whose vector is nearest to that of the last context text; untrained."""
 
     policy: Policy
 
@@ -154,9 +154,7 @@ def record_stopping(
     return _as_record(played)
 
 
-def _stop_reward(
-    slots: EnvSlots, plan: EpisodePlan, actions: list[int], stop: int
-) -> float | None:
+def _stop_reward(slots: EnvSlots, plan: EpisodePlan, actions: list[int], stop: int) -> float | None:
     """What stopping after the given actions pays; None where the episode then goes on."""
     slots.reset([1], [plan.seed], [plan.options])
     for action in actions:
@@ -253,9 +251,7 @@ def isotonic(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return table[:, 2] / table[:, 1], table[:, 0] / table[:, 1]
 
 
-def _crossing(
-    chance: tuple[np.ndarray, np.ndarray], gains: Sequence[float], stop: float
-) -> float:
+def _crossing(chance: tuple[np.ndarray, np.ndarray], gains: Sequence[float], stop: float) -> float:
     """The least confidence at which answering is worth as much as stopping."""
     knots, p = chance
     worth = gains[0] + p * (gains[1] - gains[0]) >= stop

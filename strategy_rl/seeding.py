@@ -1,4 +1,4 @@
-"""Named random generators. Each is seeded by (seed, purpose), so no generator's state needs saving."""
+"""Named random generators, each seeded by (seed, purpose): none has a state to save."""
 
 from __future__ import annotations
 

@@ -69,14 +69,12 @@ def train_sft(
         policy.set_dropout(config.dropout)
         order = generator(seed, "sft-order", epoch).permutation(len(demonstrations))
         sums: dict[str, float] = {}
-        for number, index in enumerate(torch.from_numpy(order).split(config.batch_size)):
+        for number, index in enumerate(torch.split(torch.from_numpy(order), config.batch_size)):
             progress = (epoch + number / num_batches) / config.epochs
             set_learning_rates(optimizer, lr_factor(progress, config.schedule, config.warmup_share))
             batch = demonstrations[index.to(policy.device)]
             loss, metrics = imitation_loss(policy, batch, unused, config.contrastive_coef)
-            norm = apply_gradients(
-                optimizer, loss, parameters, config.max_grad_norm, lambda: f"SFT epoch {epoch + 1}"
-            )
+            norm = apply_gradients(optimizer, loss, parameters, config.max_grad_norm, "SFT")
             for name, value in {**metrics, "grad_norm": norm}.items():
                 sums[name] = sums.get(name, 0.0) + float(value)
         policy.set_dropout(0.0)
@@ -151,7 +149,7 @@ def judge(
     """Loss and accuracy on validation demonstrations, and the return where it can be played."""
     demonstrations = validation.demonstrations
     losses, matches = 0.0, 0.0
-    for index in torch.arange(len(demonstrations), device=policy.device).split(2048):
+    for index in torch.split(torch.arange(len(demonstrations), device=policy.device), 2048):
         _, metrics = imitation_loss(policy, demonstrations[index], unused, 0.0)
         losses += float(metrics["loss"]) * len(index)
         matches += float(metrics["accuracy"]) * len(index)
@@ -170,7 +168,7 @@ def unused_specials(policy: Policy, actions: Tensor) -> list[int]:
     if action.kind != "categorical":
         return []
     specials = range(action.sizes[0] - action.num_special, action.sizes[0])
-    return sorted(set(specials) - set(actions.unique().tolist()))
+    return sorted(set(specials) - set(torch.unique(actions).tolist()))
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -86,9 +86,10 @@ class TrainingState:
         load_optimizer(self.optimizer, part("optimizer."))
         self.counters.update(counters)
 
-    def keep_best(self, score: float) -> bool:
-        """Keep the weights of now if `score` beats the best so far."""
-        if score <= self.counters["best_score"]:
+    def keep_best(self, score: float, *, ties: bool = False) -> bool:
+        """Keep the weights of now if `score` beats the best so far, or with `ties` equals it."""
+        best = self.counters["best_score"]
+        if score < best or (score == best and not ties):
             return False
         self.counters["best_score"] = score
         self.best = self.policy.state()
@@ -120,7 +121,7 @@ def apply_gradients(
     loss: Tensor,
     parameters: list[nn.Parameter],
     max_grad_norm: float,
-    where: Callable[[], str],
+    where: str,
 ) -> Tensor:
     """One optimizer step with the norm of all gradients clipped; gives the norm before clipping.
 
@@ -133,7 +134,7 @@ def apply_gradients(
     # One look at both: NaN and inf survive the sum.
     if not math.isfinite(float(loss.detach() + norm)):
         raise DivergenceError(
-            f"{where()}: loss {float(loss):.4g}, gradient norm {float(norm):.4g}; the weights "
+            f"{where}: loss {float(loss):.4g}, gradient norm {float(norm):.4g}; the weights "
             "were left as they were; lower the learning rate, or look at the reward's scale"
         )
     optimizer.step()

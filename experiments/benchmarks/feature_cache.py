@@ -23,9 +23,10 @@ from strategy_rl.features import FeatureCache, TextTable
 from strategy_rl.models import resolve_model
 
 _WORDS = (
-    "I you we they think like want need see know really maybe never always today tomorrow music "
-    "film food friend work school weekend house city good bad new old what why how when great fun"
-).split()
+    *("I", "you", "we", "they", "think", "like", "want", "need", "see", "know", "really", "maybe"),
+    *("never", "always", "today", "music", "film", "food", "friend", "work", "school", "house"),
+    *("city", "good", "bad", "new", "old", "what", "why", "how", "when", "great", "fun"),
+)
 
 
 def invented_texts(count: int, seed: int = 0) -> list[str]:

@@ -4,11 +4,10 @@ Knows nothing of policies, tasks or caches.
 """
 
 from strategy_rl.backbone.encoder import Backbone, pool
-from strategy_rl.backbone.loading import RANDOM_TINY, load_backbone
+from strategy_rl.backbone.loading import load_backbone
 from strategy_rl.backbone.settings import BackboneSettings, LoraSettings
 
 __all__ = [
-    "RANDOM_TINY",
     "Backbone",
     "BackboneSettings",
     "LoraSettings",

@@ -18,10 +18,10 @@ from strategy_rl.backbone.learning import choose_trainable
 from strategy_rl.backbone.quiet import quiet, some
 from strategy_rl.backbone.settings import BackboneSettings
 from strategy_rl.backbone.tiny import random_tiny
-from strategy_rl.models import RANDOM_TINY
 from strategy_rl.errors import ModelError
+from strategy_rl.models import RANDOM_TINY
 
-_FEWEST_TOKENS = 10  # transformers makes up an empty tokenizer where there is none
+_FEWEST_TOKENS = 5  # transformers makes up an empty tokenizer where there is none
 
 
 def load_backbone(

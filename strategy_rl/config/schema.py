@@ -270,7 +270,7 @@ class AdaptiveKL(Section):
 
     target: Positive
     """KL an episode to aim at, in nats."""
-    horizon: Positive = 10_000.0
+    horizon: Count = 10_000
     """Episodes over which the coefficient follows; larger is slower."""
 
 

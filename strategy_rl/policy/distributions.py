@@ -124,13 +124,15 @@ class MultiCategorical:
     @classmethod
     def from_logits(cls, logits: Tensor, mask: Tensor, sizes: tuple[int, ...]) -> MultiCategorical:
         """Mask and normalise each factor on its own."""
-        parts = zip(logits.split(sizes, -1), mask.split(sizes, -1), strict=True)
+        parts = zip(
+            torch.split(logits, list(sizes), -1), torch.split(mask, list(sizes), -1), strict=True
+        )
         return cls(torch.cat([Categorical.from_logits(x, m).stored for x, m in parts], -1), sizes)
 
     @property
     def factors(self) -> list[Categorical]:
         """One distribution for each factor."""
-        return [Categorical(part) for part in self.stored.split(self.sizes, -1)]
+        return [Categorical(part) for part in torch.split(self.stored, list(self.sizes), -1)]
 
     def sample(self, uniforms: Tensor) -> Tensor:
         """Shape (batch, factors); one uniform for each factor."""

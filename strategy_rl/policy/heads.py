@@ -5,6 +5,7 @@ Shapes: B observations, K candidates at most, D embedding, H projection, P pair 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import cast
 
@@ -29,7 +30,7 @@ def orthogonal(inputs: int, outputs: int, gain: float, bias: bool = True) -> nn.
 def mlp(sizes: Sequence[int], activation: str, last_gain: float) -> nn.Sequential:
     """A perceptron; `last_gain` 0.01 makes a policy near uniform at first, 0 a value exactly 0."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes[:-2], sizes[1:-1], strict=True):
+    for inputs, outputs in itertools.pairwise(sizes[:-1]):
         layers += [orthogonal(inputs, outputs, 2**0.5), ACTIVATIONS[activation]()]
     layers.append(orthogonal(sizes[-2], sizes[-1], last_gain))
     return nn.Sequential(*layers)

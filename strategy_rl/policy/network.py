@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -155,7 +155,8 @@ class CandidateNetwork(nn.Module):
         chosen = batch.candidates[rows, actions[rows]]
         query = self.context_projection(self.dropout(embed(batch.context[rows])))
         keys = self.candidate_projection(self.dropout(embed(chosen)))
-        return query @ keys.T * self.scorer.scale * torch.exp(-self.scorer.log_temperature)
+        logits = query @ keys.T * self.scorer.scale
+        return cast(Tensor, logits * torch.exp(-self.scorer.log_temperature))
 
     def shift_special(self, shift: Tensor) -> None:
         """Add (S,) to the log-odds of the special actions."""
@@ -243,9 +244,7 @@ class VectorNetwork(nn.Module):
 PolicyNetwork = CandidateNetwork | VectorNetwork
 
 
-def build_network(
-    spec: ObservationSpec, action: ActionSpec, sizes: NetworkSizes
-) -> PolicyNetwork:
+def build_network(spec: ObservationSpec, action: ActionSpec, sizes: NetworkSizes) -> PolicyNetwork:
     """The network for these spaces."""
     kind = CandidateNetwork if spec.max_candidates else VectorNetwork
     return kind(spec, action, sizes)

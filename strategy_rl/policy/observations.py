@@ -1,6 +1,7 @@
 """Observations to tensors. Knows spaces and the table of texts; nothing of networks.
 
-Shapes: B observations, C context slots, K candidates at most, P pair features, M numbers, A actions.
+Shapes: B observations, C context slots, K candidates at most, P pair features, M numbers, A
+actions.
 """
 
 from __future__ import annotations

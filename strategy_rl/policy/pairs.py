@@ -5,6 +5,7 @@ Knows texts and their frozen vectors, no network.
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import numpy as np
@@ -20,7 +21,7 @@ _MAX_CACHED = 200_000
 def words_of(text: str) -> frozenset[str]:
     """Lower-case words; Chinese characters count as themselves and in adjacent pairs."""
     tokens = _WORD.findall(text.lower())
-    adjacent = zip(tokens, tokens[1:], strict=False)
+    adjacent = itertools.pairwise(tokens)
     pairs = {a + b for a, b in adjacent if _CJK.match(a) and _CJK.match(b)}
     return frozenset(tokens) | pairs
 
@@ -81,7 +82,9 @@ class PairFeatures:
         vectors = self.table.vectors(np.concatenate([context, candidates]))
         slots, offered = vectors[: len(context)], vectors[len(context) :]
         norms = np.linalg.norm(offered, axis=1)[:, None] * np.linalg.norm(slots, axis=1)[None]
-        return np.divide(offered @ slots.T, norms, out=np.zeros_like(norms), where=norms > 0)
+        cosines: np.ndarray = np.zeros_like(norms)
+        np.divide(offered @ slots.T, norms, out=cosines, where=norms > 0)
+        return cosines
 
     def _words_of(self, text_id: int) -> frozenset[str]:
         found = self._words.get(text_id)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from strategy_rl.backbone import BackboneSettings
 from strategy_rl.features import TextTable
 from strategy_rl.policy import saving
-from strategy_rl.policy.distributions import Distribution, rebuild
+from strategy_rl.policy.distributions import ActionSpec, Distribution, rebuild
 from strategy_rl.policy.network import (
     CandidateNetwork,
     NetworkSizes,
@@ -28,7 +28,7 @@ from strategy_rl.policy.network import (
 )
 from strategy_rl.policy.observations import ObservationBatch, ObservationEncoder
 from strategy_rl.policy.pairs import PairFeatures
-from strategy_rl.policy.spaces import MASK, ActionSpec, ObservationSpec
+from strategy_rl.policy.spaces import MASK, ObservationSpec
 
 _CHUNK = 4096  # observations of one forward pass without gradients
 
@@ -83,8 +83,9 @@ class Policy:
         self.table = table
         self.source = source
         self.device = torch.device(device)
-        wants_pairs = spec.pair_features and table is not None and spec.observation.max_candidates
-        self.pairs = PairFeatures(table, spec.observation.num_slots) if wants_pairs else None
+        self.pairs: PairFeatures | None = None
+        if spec.pair_features and table is not None and spec.observation.max_candidates:
+            self.pairs = PairFeatures(table, spec.observation.num_slots)
         self.encoder = ObservationEncoder(spec.observation, spec.action, table, self.pairs)
         self.network: PolicyNetwork = build_network(spec.observation, spec.action, spec.sizes)
         self.network.to(self.device)
@@ -143,9 +144,7 @@ class Policy:
         batch = self.encode([self._completed(obs, action_mask)])
         distribution, values = self.evaluate(batch)
         uniforms = (rng or np.random.default_rng()).random((1, self.spec.action.num_draws))
-        chosen = (
-            distribution.mode() if greedy else distribution.sample(torch.from_numpy(uniforms))
-        )
+        chosen = distribution.mode() if greedy else distribution.sample(torch.from_numpy(uniforms))
         return Decision(
             action=chosen[0].tolist(),
             probability=float(distribution.log_prob(chosen)[0].exp()),
@@ -236,9 +235,9 @@ class Policy:
         """Train what follows the projections only; with frozen vectors each text projects once."""
         for parameter in self.network.projection_parameters():
             parameter.requires_grad_(False)
-        if self.table is not None and self.table.is_frozen:
-            if isinstance(self.network, CandidateNetwork):
-                self._projections = _ProjectedTable(self.table, self.network)
+        network, table = self.network, self.table
+        if table is not None and table.is_frozen and isinstance(network, CandidateNetwork):
+            self._projections = _ProjectedTable(table, network)
 
 
 class _ProjectedTable:

@@ -59,8 +59,7 @@ def action_spec(space: gym.Space[Any], special_actions: Sequence[str] = ()) -> A
         low, high = (tuple(map(float, np.ravel(b))) for b in (space.low, space.high))
         return ActionSpec("box", (len(low),), low=low, high=high)
     raise InputError(
-        f"no policy head for the action space {space}; "
-        "use Discrete, MultiDiscrete or a bounded Box"
+        f"no policy head for the action space {space}; use Discrete, MultiDiscrete or a bounded Box"
     )
 
 

@@ -43,7 +43,7 @@ ppo:
 sft:
   optimizer: adam
   early_stopping: {metric: 3}
-learning_rate: 3
+vf_coef: 3
 reward:
   - name: correct
     weight: high
@@ -62,8 +62,7 @@ backbone:
         "e.yaml:10:3: ppo.epochs: got true, expected a whole number of at least 1",
         "e.yaml:12:3: sft.optimizer: got 'adam', expected 'adamw' or 'sgd'; did you mean 'adamw'?",
         "e.yaml:13:20: sft.early_stopping.metric: got 3, expected 'accuracy', 'return' or 'loss'",
-        "e.yaml:14:1: learning_rate: unknown key; "
-        "did you mean 'sft.learning_rate' or 'ppo.learning_rate'?",
+        "e.yaml:14:1: vf_coef: unknown key; did you mean 'ppo.vf_coef'?",
         "e.yaml:17:5: reward.0.weight: got 'high', expected a number",
         "e.yaml:19:3: backbone.device: got 'gpu', "
         "expected 'auto', 'cpu', 'mps', 'cuda' or 'cuda:0'",

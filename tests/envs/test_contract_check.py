@@ -1,5 +1,6 @@
 """Each test plants one fault in an environment that is otherwise right and sees it named."""
 
+import json
 import random
 from types import MappingProxyType
 
@@ -230,7 +231,7 @@ def test_a_fault_in_a_step_tells_seed_and_actions_that_replay_it(faults_of):
     seed, actions = seen.split("reset(seed=")[1].split(", options=None), actions ")
     env = in_step(1, float("nan"))()
     env.reset(seed=int(seed))
-    rewards = [env.step(action)[1] for action in eval(actions.rstrip(")"))]
+    rewards = [env.step(action)[1] for action in json.loads(actions.rstrip(")"))]
     assert int(seed) == 7
     assert len(rewards) >= 2
     assert np.isnan(rewards[-1])

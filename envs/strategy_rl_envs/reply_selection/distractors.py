@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 from typing import NamedTuple
 
-RARE_SHARE = 0.005  # a word is rare if at most this share of the replies holds it
+RARE_SHARE = 0.005  # a word is rare if at most this share of the replies holds it,
+RARE_COUNT = 5  # or at most so many
 _WORD = re.compile(r"[^\W\d_]{3,}")
 
 
@@ -39,7 +40,7 @@ class Pool:
             self._by_group[reply.group].append(reply)
             for word in words(reply.text):
                 holders[word].append(reply)
-        most = max(2, int(RARE_SHARE * len(self._replies)))
+        most = max(RARE_COUNT, int(RARE_SHARE * len(self._replies)))
         self._by_word = {word: held for word, held in holders.items() if 2 <= len(held) <= most}
 
     def draw(

@@ -14,14 +14,15 @@ import numpy as np
 from strategy_rl_envs.kit.selection import random_legal_action
 
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_RUNS = re.compile(f"[{_HAN}]+|[^\\W{_HAN}]+")
+_RUNS = re.compile(f"(?P<han>[{_HAN}]+)|[^\\W_{_HAN}]+")
 
 
 def terms(text: str) -> list[str]:
     """Split a text into lower-case words; runs of Chinese characters into character pairs."""
     found: list[str] = []
-    for run in _RUNS.findall(text.lower()):
-        if "\u3400" <= run[0] <= "\ufaff" and len(run) > 1:
+    for match in _RUNS.finditer(text.lower()):
+        run = match.group()
+        if match["han"] and len(run) > 1:
             found.extend(run[place : place + 2] for place in range(len(run) - 1))
         else:
             found.append(run)
