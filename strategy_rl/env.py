@@ -141,6 +141,8 @@ class VectorSlots(EnvSlots):
         options: Sequence[dict[str, Any] | None],
     ) -> list[ResetResult]:
         """Start an episode in each slot named."""
+        if not slots:
+            return []
         mask = np.zeros(self.num_slots, dtype=bool)
         rows = np.zeros(self.num_slots, dtype=np.int64)
         all_seeds: list[int | None] = [None] * self.num_slots
@@ -199,7 +201,7 @@ class _Replay:
 
 
 def make_slots(task_id: str, settings: Mapping[str, Any], num_slots: int) -> EnvSlots:
-    """Environments of a registered task, vectorised natively where the task offers it.
+    """Environments of a registered task, vectorised natively where the task keeps our contract.
 
     Raises:
         InputError: The id is unknown, or the task refuses its settings.
@@ -211,10 +213,14 @@ def make_slots(task_id: str, settings: Mapping[str, Any], num_slots: int) -> Env
     slots = EnvSlots(make, num_slots)
     if find_spec(task_id).vector_entry_point is None:
         return slots
-    slots.close()
     vector = gym.make_vec(
         task_id, num_slots, vectorization_mode="vector_entry_point", **dict(settings)
     )
+    # Any other mode resets by itself, with steps that are no transitions (CartPole's own does).
+    if vector.metadata.get("autoreset_mode") is not gym.vector.AutoresetMode.DISABLED:
+        vector.close()
+        return slots
+    slots.close()
     return VectorSlots(make, vector)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from torch import Tensor
 
 from strategy_rl.assembly import World, has_expert, make_world, validation_plans
 from strategy_rl.collector import EpisodePlan
@@ -63,24 +64,28 @@ class Actors:
     Attributes:
         experiment: Says which rivals are wanted.
         world: The environments.
-        policy: After PPO.
-        sft_policy: Before it.
+        policy: Lent to one state after the other.
+        states: Its weights after `sft` and after `ppo`.
+        untrained: Makes a policy that has learnt nothing.
         train_all_rows: Trains the rival that sees every training row's label.
     """
 
     experiment: Experiment
     world: World
     policy: Policy
-    sft_policy: Policy
+    states: Mapping[str, Mapping[str, Tensor]]
+    untrained: Callable[[], Policy]
     train_all_rows: Callable[[], Policy]
 
     def __iter__(self) -> Iterator[tuple[str, Actor]]:
         yield from self._baselines()
         if self.experiment.sft.epochs:
-            yield "sft", PolicyActor(self.sft_policy)
-            yield "sft_sampled", PolicyActor(self.sft_policy, greedy=False)
+            self.policy.load_state(self.states["sft"])
+            yield "sft", PolicyActor(self.policy)
+            yield "sft_sampled", PolicyActor(self.policy, greedy=False)
             yield from self._stopping_rules()
         if self.experiment.ppo.iterations:
+            self.policy.load_state(self.states["ppo"])
             yield "ppo", PolicyActor(self.policy)
             yield "ppo_sampled", PolicyActor(self.policy, greedy=False)
 
@@ -95,9 +100,9 @@ class Actors:
                     yield name, RuleActor(rule)
         if "expert" in wanted and has_expert(test, self.experiment.seed):
             yield "expert", ExpertActor()
-        spec = self.sft_policy.spec.observation
+        spec = self.policy.spec.observation
         if "cosine" in wanted and spec.max_candidates and spec.num_slots:
-            yield "cosine", CosineActor(self.sft_policy)
+            yield "cosine", CosineActor(self.untrained())
 
     def _stopping_rules(self) -> Iterator[tuple[str, Actor]]:
         wanted = set(self.experiment.evaluation.rivals)
@@ -106,15 +111,15 @@ class Actors:
             "threshold_by_state": ("sft_threshold_by_state", fit_threshold_by_state),
             "dp": ("sft_dp", fit_plug_in_dp),
         }
-        if not self.sft_policy.spec.special_actions:
+        if not self.policy.spec.special_actions:
             return
-        record = self._record(self.sft_policy)
+        record = self._record(self.policy)
         if record is None:
             log.info("a special action does not end an episode here: no stopping rules to compare")
             return
         for key, (name, fit) in rules.items():
             if key in wanted:
-                yield name, StoppingActor(self.sft_policy, fit(record))
+                yield name, StoppingActor(self.policy, fit(record))
         if "all_rows_dp" in wanted and self.experiment.sft.demonstrations is None:
             policy = self.train_all_rows()
             record = self._record(policy)

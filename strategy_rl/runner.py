@@ -5,6 +5,7 @@ What a stage needs of those before it is either in the checkpoint or made again 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,9 @@ from strategy_rl.training import Silent
 
 SEEDS = "seeds.json"
 SPREAD_ROWS = 64
+NO_SIGNAL_SHARE = 0.95
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -228,8 +232,7 @@ class Stages:
         if self.session.is_past("sft"):
             return
         raw = demonstrate(self.experiment, self.world.train, self.rows.sft)
-        demonstrations = raw.encode(policy)
-        validation = self.validation(policy, demonstrations)
+        demonstrations, validation = self.with_validation(policy, raw.encode(policy))
         config = self.experiment.sft
         rate = self.experiment.backbone.learning_rate
         train_sft(
@@ -244,8 +247,10 @@ class Stages:
         held_out = validation.demonstrations.batch
         open_special_actions(policy, demonstrations, held_out, config.special_action_prior)
 
-    def validation(self, policy: Policy, demonstrations: Demonstrations) -> Validation:
-        """Validation demonstrations: the expert's; else the last tenth of a file."""
+    def with_validation(
+        self, policy: Policy, demonstrations: Demonstrations
+    ) -> tuple[Demonstrations, Validation]:
+        """What to train on, and what to judge by: the expert, else the last tenth of a file."""
         slots = self.world.validation
         plans = validation_plans(slots, self.seed)
         if "validation" in self.raw:
@@ -253,7 +258,8 @@ class Stages:
         else:
             count = max(len(demonstrations) // 10, 1)
             held_out = demonstrations[slice(-count, None)]
-        return Validation(held_out, lambda: greedy_return(policy, slots, plans))
+            demonstrations = demonstrations[slice(None, -count)]
+        return demonstrations, Validation(held_out, lambda: greedy_return(policy, slots, plans))
 
     def ppo(self, policy: Policy) -> None:
         """Improve on the reward, from the reference that SFT left."""
@@ -262,7 +268,13 @@ class Stages:
         if not session.is_past("sft"):
             spread_plans = [plan(number) for number in range(SPREAD_ROWS)]
             rng = generator(self.seed, "reward-spread")
-            session.log(0, reward_spread(policy, self.world.train, spread_plans, rng))
+            spread = reward_spread(policy, self.world.train, spread_plans, rng)
+            session.log(0, spread)
+            if spread["rollout/reward_spread_zero_share"] > NO_SIGNAL_SHARE:
+                log.warning(
+                    "nearly every row pays the same whatever the policy samples: there is nothing "
+                    "for PPO to learn from; look at the reward, or at ppo.entropy_coef"
+                )
         reference = Reference(policy) if config.kl_coef else None
         if reference is not None:
             probe = collect_episodes(
@@ -315,25 +327,32 @@ class Stages:
     def evaluate(self, policy: Policy, sft_state: dict[str, Tensor]) -> dict[str, Any]:
         """Judge every policy on the same test rows; write and log the report."""
         session, experiment = self.session, self.experiment
-        sft_policy = make_policy(experiment, self.world.train, self.table)
-        sft_policy.load_state(sft_state)
-        actors = Actors(experiment, self.world, policy, sft_policy, self.all_rows)
+        states = {"sft": sft_state, "ppo": policy.state()}
+        actors = Actors(experiment, self.world, policy, states, self.untrained, self.all_rows)
         episodes = judge_all(session, experiment, self.world, actors)
         report = write_report(
             session.path, bootstrap_samples=experiment.evaluation.bootstrap_samples
         )
         log_report(session, experiment, report, episodes)
+        policy.load_state(states["ppo"])
         return report
+
+    def untrained(self) -> Policy:
+        """A fresh policy; a backbone that learns is loaded anew, a frozen one shared."""
+        table = self.table
+        if table is not None and not table.is_frozen:
+            table = make_table(self.experiment.backbone, self.seed)
+        return make_policy(self.experiment, self.world.train, table)
 
     def all_rows(self) -> Policy:
         """A rival: SFT on the rows of SFT and PPO together."""
         config = self.experiment.sft
-        policy = make_policy(self.experiment, self.world.train, self.table)
-        demonstrations = self.raw["train"].encode(policy)
+        policy = self.untrained()
+        demonstrations, validation = self.with_validation(policy, self.raw["train"].encode(policy))
         train_sft(
             policy,
             demonstrations,
-            self.validation(policy, demonstrations),
+            validation,
             config,
             seed=self.seed,
             hooks=Silent(),

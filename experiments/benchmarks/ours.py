@@ -1,29 +1,26 @@
-"""The contender of this project: PPO over the given rows. Prints one line of JSON.
-
-    python experiments/benchmarks/ours.py '{"num_envs": 64, "num_steps": 16}'
-"""
+"""A contender: this project's PPO over the given rows."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping, Sequence
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import torch
-from clock import Clock
+from contest import Clock, Figures, Settings, contender_main
 from gymnasium.envs.registration import register
 from rows import WIDTH, PickRight, Rows
 
-from strategy_rl.assembly import make_policy, ppo_plan
+from strategy_rl.assembly import ppo_plan
 from strategy_rl.collector import Rollout, StepCollector
-from strategy_rl.config import Experiment
-from strategy_rl.env import make_slots
+from strategy_rl.config import PPOConfig
+from strategy_rl.env import EnvSlots, make_slots
 from strategy_rl.features import TextTable
-from strategy_rl.ppo import Task, ppo_state, train_ppo
-from strategy_rl.seeding import generator
+from strategy_rl.policy import Policy, PolicySpec
+from strategy_rl.policy.network import NetworkSizes
+from strategy_rl.policy.pairs import num_pair_features
+from strategy_rl.policy.spaces import action_spec, observation_spec
+from strategy_rl.ppo import Reference, Task, ppo_state, train_ppo
+from strategy_rl.seeding import generator, seed_torch
 from strategy_rl.training import Silent
 
 TASK = "PickRight-v0"
@@ -66,50 +63,52 @@ class Timed(Silent):
         self.clock.round_over(scalars["rollout/return_mean"])
 
 
-def experiment(settings: SimpleNamespace) -> Experiment:
-    """The settings as an experiment; what is not named keeps the product's default."""
-    ppo = {
-        "iterations": settings.iterations,
-        "rollout": "steps",
-        "num_envs": settings.num_envs,
-        "num_steps": settings.num_steps,
-        "epochs": settings.epochs,
-        "minibatch_size": settings.minibatch_size,
-        "kl_coef": settings.kl_coef,
-        "freeze_projections": settings.freeze_projections,
-        "evaluate_every": settings.iterations,
-    }
-    policy = {"hidden_sizes": (64, 64), "context_turns": 1}
-    return Experiment.model_validate(
-        {"name": "benchmark", "task": {"id": TASK}, "policy": policy, "ppo": ppo}
-    )
+def ppo_config(settings: Settings) -> PPOConfig:
+    """The settings as a `ppo` section; whatever they do not name is as the product has it."""
+    names = ("iterations", "num_envs", "num_steps", "epochs", "minibatch_size", "kl_coef")
+    given = {name: getattr(settings, name) for name in (*names, "freeze_projections")}
+    given |= {"rollout": "steps", "evaluate_every": settings.iterations}
+    return PPOConfig.model_validate(given)
 
 
-def measure(settings: SimpleNamespace) -> dict[str, Any]:
-    """Train; give the figures of all rounds after the first."""
-    from strategy_rl.ppo import Reference  # noqa: PLC0415
+def make_table(rows: Rows) -> TextTable:
+    """A table that holds every text."""
+    given = GivenVectors(rows.vectors())
+    table = TextTable(given, given)  # type: ignore[arg-type]  # all that a table asks of either
+    table.prepare([f"text {i}" for i in range(rows.num_texts)])
+    return table
 
+
+def make_policy(slots: EnvSlots, table: TextTable) -> Policy:
+    """A fresh policy: 384 to 64, then 64-64, pair features on."""
+    action = action_spec(slots.action_space)
+    observation = observation_spec(slots.observation_space, action, context_turns=1)
+    sizes = NetworkSizes(WIDTH, num_pair_features(table, observation.num_slots), 64, (64, 64))
+    seed_torch(0)
+    return Policy(PolicySpec(observation, action, sizes), table)
+
+
+def measure(settings: Settings) -> Figures:
+    """Train and time the rounds."""
+    torch.set_num_threads(1)
     rows = Rows(settings.num_rows, settings.num_candidates, settings.pool)
     register(TASK, entry_point=PickRight, kwargs={"rows": rows})
-    vectors = GivenVectors(rows.features())
-    table = TextTable(vectors, vectors)  # type: ignore[arg-type]
-    table.prepare([f"text {i}" for i in range(rows.num_texts)])
-    config = experiment(settings)
     slots = make_slots(TASK, {}, settings.num_envs)
-    policy = make_policy(config, slots, table)
-    steps = StepCollector(policy, slots, ppo_plan(list(range(rows.num_rows)), config.seed))
+    policy = make_policy(slots, make_table(rows))
+    config = ppo_config(settings)
+    steps = StepCollector(policy, slots, ppo_plan(list(range(rows.num_rows)), seed=0))
     steps.restart(0)
 
     def collect(iteration: int) -> Rollout:
-        return steps.collect(settings.num_steps, generator(config.seed, "actions", iteration))
+        return steps.collect(settings.num_steps, generator(0, "actions", iteration))
 
-    clock = Clock(settings.num_envs * settings.num_steps)
-    train_ppo(
-        policy,
-        Task(collect, lambda: 0.0, Reference(policy) if settings.kl_coef else None),
-        config.ppo,
-        seed=config.seed,
-        hooks=Timed(clock),
-        state=ppo_state(policy, config.ppo, 0.0),
-    )
+    clock = Clock(settings.decisions)
+    reference = Reference(policy) if settings.kl_coef else None
+    task = Task(collect, validate=lambda: 0.0, reference=reference)
+    state = ppo_state(policy, config, backbone_learning_rate=0.0)
+    train_ppo(policy, task, config, seed=0, hooks=Timed(clock), state=state)
     return clock.figures()
+
+
+if __name__ == "__main__":
+    contender_main(measure)

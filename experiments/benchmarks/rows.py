@@ -1,4 +1,4 @@
-"""A selection task with given features: texts are names, and no encoder runs. Knows numpy alone."""
+"""A selection task with given vectors: texts are names, and no encoder runs. Knows no trainer."""
 
 from __future__ import annotations
 
@@ -35,18 +35,20 @@ class Rows:
         """The right candidate of a row."""
         return row % self.num_candidates
 
-    def texts(self, row: int) -> np.ndarray:
-        """Indices of a row's context and candidates, (1 + K,)."""
+    def texts(self, row: int) -> list[int]:
+        """Indices of a row's context and candidates, 1 + K of them."""
         if not self.pool:
             width = 1 + self.num_candidates
-            return np.arange(row * width, (row + 1) * width)
-        others = np.random.default_rng(row).integers(self.num_rows, size=self.num_candidates)
-        others[self.label(row)] = row
-        return np.concatenate([[row], self.num_rows + others])
+            return list(range(row * width, (row + 1) * width))
+        steps = range(self.num_candidates)
+        chosen = [self.num_rows + (row + 1 + 7919 * i) % self.num_rows for i in steps]
+        chosen[self.label(row)] = self.num_rows + row
+        return [row, *chosen]
 
-    def features(self) -> np.ndarray:
+    def vectors(self) -> np.ndarray:
         """One vector a text, (texts, 384) float32, the same in every process."""
-        vectors = np.random.default_rng(0).standard_normal((self.num_texts, WIDTH), np.float32)
+        rng = np.random.default_rng(0)
+        vectors = rng.standard_normal((self.num_texts, WIDTH), dtype=np.float32)
         rows = np.arange(self.num_rows)
         if self.pool:
             vectors[self.num_rows :] += vectors[: self.num_rows]
@@ -79,17 +81,15 @@ class PickRight(gymnasium.Env[dict[str, Any], np.int64]):
         super().reset(seed=seed)
         row = (options or {}).get("row")
         self.row = int(self.np_random.integers(self.num_rows)) if row is None else row
-        return self._observation(), {"row": self.row}
-
-    def step(self, action: np.int64) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        """Pay for the pick; the observation is the one that was answered."""
-        reward = float(action == self.rows.label(self.row))
-        return self._observation(), reward, True, False, {"row": self.row}
-
-    def _observation(self) -> dict[str, Any]:
-        context, *candidates = (f"text {i}" for i in self.rows.texts(self.row).tolist())
-        return {
+        context, *candidates = (f"text {i}" for i in self.rows.texts(self.row))
+        self._obs = {
             "context": (context,),
             "candidates": tuple(candidates),
             "action_mask": self.mask,
         }
+        return self._obs, {"row": self.row}
+
+    def step(self, action: np.int64) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """Pay for the pick; what is observed then is never answered."""
+        reward = float(action == self.rows.label(self.row))
+        return self._obs, reward, True, False, {"row": self.row}

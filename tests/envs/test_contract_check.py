@@ -322,3 +322,48 @@ def test_several_faults_are_named_at_once_with_what_the_environment_was_made_wit
     faults = faults_of(Twice, split="test")
     assert {"reward", "truncated"} <= set(faults)
     assert "made with {'split': 'test'}" in faults["reward"]
+
+
+def test_an_exception_in_reset_is_named_and_the_rest_still_checked(faults_of):
+    class Raises(Right):
+        def reset(self, *, seed=None, options=None):
+            if options:
+                raise RuntimeError("no rows today")
+            return super().reset(seed=seed)
+
+    faults = faults_of(Raises)
+    assert "RuntimeError: no rows today" in faults["reset"]
+    assert "expected IndexError, got RuntimeError" in faults["row option"]
+
+
+def test_a_split_that_cannot_be_made_is_named(faults_of):
+    class TrainAlone(Right):
+        def __init__(self, split="train", reward=({"name": "hit"}, {"name": "cost"})):
+            if split == "test":
+                raise OSError("no such file")
+            super().__init__(split, reward)
+
+    assert "split='test' raised OSError: no such file" in faults_of(TrainAlone)["split"]
+
+
+def test_a_component_that_cannot_stand_alone_is_named(faults_of):
+    class Joint(Right):
+        def __init__(self, split="train", reward=({"name": "hit"}, {"name": "cost"})):
+            super().__init__(split, reward)
+            if len(self.weights) == 1:
+                raise KeyError("cost")
+
+    assert "alone raised KeyError" in faults_of(Joint)["reward"]
+
+
+@pytest.mark.parametrize(
+    ("message", "error"), [("out of range", IndexError), ("rows are 0 to 3", KeyError)]
+)
+def test_a_refused_row_must_raise_an_index_error_with_the_range(faults_of, message, error):
+    class Terse(Right):
+        def reset(self, *, seed=None, options=None):
+            if not 0 <= (options or {}).get("row", 0) < 4:
+                raise error(message)
+            return super().reset(seed=seed, options=options)
+
+    assert "IndexError" in faults_of(Terse)["row option"]

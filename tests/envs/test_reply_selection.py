@@ -328,3 +328,16 @@ def test_tfidf_prefers_the_rare_shared_word_and_breaks_ties_by_chance():
 def test_tfidf_weights_match_the_hand_worked_cosine():
     tfidf = TfIdf(["a b", "a c"])  # idf(a) = ln(3/3) + 1 = 1, idf(b) = ln(3/2) + 1 = 1.405465
     assert tfidf.vector("a b") == pytest.approx({"a": 0.579739, "b": 0.814802}, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"row": 3}, IndexError, "row 3 does not exist; rows are 0 to 2"),
+        ({"row": "1"}, SettingError, "expected a whole number, got '1'"),
+        ({"rwo": 1}, SettingError, "reset option 'rwo': did you mean 'row'"),
+    ],
+)
+def test_a_wrong_reset_option_is_refused(data, options, error, message):
+    with pytest.raises(error, match=message):
+        gymnasium.make(ID, data=data).reset(options=options)

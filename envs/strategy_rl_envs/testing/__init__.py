@@ -18,8 +18,8 @@ import gymnasium
 from gymnasium.utils.env_checker import check_env
 
 from strategy_rl_envs.testing.faults import ContractError, Faults
+from strategy_rl_envs.testing.offers import check_constructor, check_heuristics, check_rows
 from strategy_rl_envs.testing.play import POLICIES, Player, check_same, make_chooser
-from strategy_rl_envs.testing.setup import check_constructor, check_heuristics, check_rows
 
 __all__ = ["ContractError", "ContractReport", "check_env_contract"]
 

@@ -1,4 +1,4 @@
-"""The rules of an environment's constructor, rows and heuristics."""
+"""The rules of what an environment offers beyond episodes: constructor, rows, heuristics."""
 
 from __future__ import annotations
 

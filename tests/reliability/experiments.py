@@ -1,0 +1,80 @@
+"""Tiny experiments: everything that a run does, in two or three seconds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+Fields = dict[str, Any]
+
+_COMMON: Fields = {
+    "evaluation": {"episodes": 10, "rivals": ["random"], "bootstrap_samples": 100},
+    "logging": {"histograms_every": 2, "digest_episodes": 1},
+}
+
+REPLIES: Fields = {
+    **_COMMON,
+    "name": "replies",
+    "task": {"id": "strategy_rl_envs:strategy_rl/TinyReply-v0", "settings": {"num_rows": 40}},
+    "backbone": {"model": "random:tiny"},
+    "sft": {"epochs": 4, "batch_size": 32},
+    "ppo": {
+        "iterations": 8,
+        "episodes_per_iteration": 24,
+        "minibatch_size": 16,
+        "evaluate_every": 2,
+        "adaptive_kl": {"target": 0.02, "horizon": 100},
+        "normalize_observations": True,
+        "normalize_rewards": True,
+    },
+    "checkpoint": {"every": 2},
+}
+
+DRIFT: Fields = {
+    **_COMMON,
+    "name": "drift",
+    "task": {"id": "reliability_tasks:reliability/Drift-v0"},
+    "policy": {"hidden_sizes": [16]},
+    "sft": {
+        "epochs": 8,
+        "batch_size": 64,
+        "learning_rate": 0.02,
+        "early_stopping": {"metric": "return", "patience": 2},
+    },
+    "ppo": {
+        "iterations": 9,
+        "rollout": "steps",
+        "num_envs": 4,
+        "num_steps": 16,
+        "minibatch_size": 16,
+        "learning_rate": 0.02,
+        "evaluate_every": 1,
+        "adaptive_kl": {"target": 0.02, "horizon": 100},
+        "normalize_observations": True,
+        "normalize_rewards": True,
+    },
+    "checkpoint": {"every": 2},
+}
+
+WORDS: Fields = {
+    **_COMMON,
+    "name": "words",
+    "task": {"id": "reliability_tasks:reliability/FreshWords-v0"},
+    "backbone": {"model": "random:tiny"},
+    "sft": {"epochs": 2},
+    "ppo": {
+        "iterations": 4,
+        "episodes_per_iteration": 16,
+        "minibatch_size": 16,
+        "evaluate_every": 2,
+    },
+    "checkpoint": {"every": 1},
+}
+
+
+def write(folder: Path, fields: Fields) -> Path:
+    """The experiment as a file; JSON is YAML."""
+    path = folder / f"{fields['name']}.yaml"
+    path.write_text(json.dumps(fields))
+    return path

@@ -1,0 +1,119 @@
+"""Tasks that touch every part of a run's state, and tasks that break on purpose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from strategy_rl_envs.kit.selection import selection_mask, selection_spaces
+
+SYLLABLES = ("ba", "do", "fi", "gu", "ke", "lo", "mi", "nu", "pa", "ro", "si", "tu")
+FAULTS = ("raise", "reset", "nan", "text", "mismatch", "mask", "wide_mask", "lost")
+
+
+class Drift(gymnasium.Env[dict[str, Any], np.int64]):
+    """Walk to the middle: three numbers, three actions, two to six steps, no rows, no texts.
+
+    Args:
+        expert: Whether the info names what to do.
+        fault: What goes wrong, one of `FAULTS`; None: nothing.
+        after: Steps that an environment plays before it does.
+    """
+
+    observation_space = spaces.Dict(
+        {
+            "state": spaces.Box(-100.0, 100.0, (3,), np.float32),
+            "action_mask": spaces.MultiBinary(3),
+        }
+    )
+    action_space = spaces.Discrete(3)
+
+    def __init__(self, expert: bool = True, fault: str | None = None, after: int = 0) -> None:
+        self.expert, self.fault, self.after = expert, fault, after
+        self._played = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        super().reset(seed=seed)
+        if self._due("reset"):
+            raise RuntimeError("the world is gone")
+        self._place = float(self.np_random.normal(0, 3))
+        self._steps = 0
+        return self._observe()
+
+    def step(self, action: np.int64) -> tuple[dict[str, Any], Any, bool, bool, dict[str, Any]]:
+        self._played += 1
+        self._steps += 1
+        if self._due("raise"):
+            raise RuntimeError("the wheel came off")
+        self._place += float(action - 1) + float(self.np_random.normal(0, 0.2))
+        nearness, effort = -abs(self._place), -0.1 * float(action != 1)
+        reward: Any = nearness + effort
+        if self._due("nan"):
+            reward = float("nan")
+        if self._due("text"):
+            reward = "much"
+        if self._due("mismatch"):
+            reward += 1.0
+        ended = self._steps > 1 and (self._steps == 6 or self.np_random.random() < 0.2)
+        obs, info = self._observe()
+        info["reward_components"] = {"nearness": nearness, "effort": effort}
+        if self._due("lost"):
+            del info["reward_components"]["effort"]
+        return obs, reward, bool(ended), False, info
+
+    def _observe(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        mask = np.array([self._place > -4, 1, self._place < 4], np.int8)
+        if self._due("mask"):
+            mask[:] = 0
+        if self._due("wide_mask"):
+            mask = np.ones(5, np.int8)
+        state = np.array([self._place, 10 + 5 * self._place, self._steps], np.float32)
+        best = 1 if abs(self._place) < 0.5 else 2 if self._place < 0 else 0
+        info = {"expert_action": best} if self.expert else {}
+        return {"state": state, "action_mask": mask}, info
+
+    def _due(self, fault: str) -> bool:
+        return self.fault == fault and self._played >= self.after
+
+
+class FreshWords(gymnasium.Env[dict[str, Any], np.int64]):
+    """Pick the candidate that is the word of the context; nearly every episode has new words."""
+
+    def __init__(self) -> None:
+        self.observation_space, self.action_space = selection_spaces(
+            4, num_special=0, state_size=1, max_chars=16
+        )
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        super().reset(seed=seed)
+        self._left = 2
+        return self._observe()
+
+    def step(self, action: np.int64) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        reward = 1.0 if action == self._right else -1.0
+        self._left -= 1
+        obs, info = self._observe()
+        return obs, reward, self._left == 0, False, info
+
+    def _observe(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        count = int(self.np_random.integers(2, 5))
+        words = ["".join(self.np_random.choice(SYLLABLES, 4)) for _ in range(count)]
+        self._right = int(self.np_random.integers(count))
+        obs = {
+            "context": (words[self._right],),
+            "candidates": tuple(words),
+            "state": np.full(1, self._left / 2, np.float32),
+            "action_mask": selection_mask(count, 4, ()),
+        }
+        return obs, {"expert_action": self._right}
+
+
+gymnasium.register("reliability/Drift-v0", entry_point=Drift)
+gymnasium.register("reliability/FreshWords-v0", entry_point=FreshWords)
