@@ -16,7 +16,6 @@ from gymnasium.envs.registration import load_env_creator
 from strategy_rl.backbone import BackboneSettings, LoraSettings, load_backbone
 from strategy_rl.collector import EpisodePlan
 from strategy_rl.config import BackboneConfig, Experiment, RewardTerm
-from strategy_rl.demonstrations import RawDemonstrations, read_demonstrations, roll_expert
 from strategy_rl.env import EnvSlots, find_spec, make_slots
 from strategy_rl.errors import InputError
 from strategy_rl.evaluation import plan_split
@@ -219,16 +218,6 @@ def ppo_plan(rows: list[int] | None, seed: int) -> Callable[[int], EpisodePlan]:
         return EpisodePlan(episode_seed, rows[orders[epoch][position]])
 
     return plan
-
-
-def demonstrate(
-    experiment: Experiment, slots: EnvSlots, rows: list[int] | None
-) -> RawDemonstrations:
-    """What SFT imitates on the training split: the file that is named, else the expert."""
-    path = experiment.sft.demonstrations
-    if path is not None:
-        return read_demonstrations(Path(path))
-    return roll_expert(slots, row_plans(rows, experiment.seed, "demonstrations"))
 
 
 def has_expert(slots: EnvSlots, seed: int) -> bool:

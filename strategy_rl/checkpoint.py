@@ -7,8 +7,8 @@ last, `MANIFEST.json` with the digest of each. Order is by number, never by the 
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,12 @@ from strategy_rl.errors import CheckpointError
 FORMAT = 1
 _NAME = re.compile(r"step-(\d{8})")
 _TENSORS, _STATE, _MANIFEST = "tensors.safetensors", "state.json", "MANIFEST.json"
+
+log = logging.getLogger(__name__)
+
+
+class _Damaged(Exception):
+    """One checkpoint is not what was written."""
 
 
 class Checkpoint(NamedTuple):
@@ -46,9 +52,8 @@ class Checkpoints:
             StorageError: The disk refused; earlier checkpoints are as they were.
         """
         final = self.directory / f"step-{number:08d}"
-        if self.directory.is_dir():
-            files.remove_temporaries(self.directory)
-            if final.exists():  # left by a life that went on past the checkpoint it resumed from
+        if final.exists():  # damaged: an earlier one was gone on from
+            with files.storage_errors(final):
                 files.disk.remove(final)
         contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
         contents = {_TENSORS: save(contiguous), _STATE: files.json_bytes(dict(state))}
@@ -64,18 +69,21 @@ class Checkpoints:
         """The newest checkpoint that verifies; None where none was ever written.
 
         Raises:
-            CheckpointError: There are checkpoints and none is good.
+            CheckpointError: There are checkpoints and none is good, or the newest good one has
+                another format.
         """
-        found = self._numbered()
         faults = []
-        for number, path in reversed(found):
+        for number, path in reversed(self._numbered()):
             try:
                 return _verified(number, path)
-            except CheckpointError as error:
+            except _Damaged as error:
                 faults.append(str(error))
-                warnings.warn(f"{error}; trying the one before", stacklevel=2)
+                log.warning("%s; trying the one before", error)
         if faults:
-            raise CheckpointError("no checkpoint is usable:\n" + "\n".join(faults))
+            raise CheckpointError(
+                f"no checkpoint in {self.directory} is usable, start a new run: "
+                + "; ".join(faults)
+            )
         return None
 
     def _numbered(self) -> list[tuple[int, Path]]:
@@ -85,7 +93,8 @@ class Checkpoints:
 
     def _prune(self) -> None:
         for _, path in self._numbered()[: -self.keep]:
-            files.disk.remove(path)
+            with files.storage_errors(path):
+                files.disk.remove(path)
 
 
 def _verified(number: int, path: Path) -> Checkpoint:
@@ -93,13 +102,14 @@ def _verified(number: int, path: Path) -> Checkpoint:
         manifest = files.read_json(path / _MANIFEST)
         if manifest["format"] != FORMAT:
             raise CheckpointError(
-                f"{path}: checkpoint format {manifest['format']}, this version reads {FORMAT}"
+                f"{path}: checkpoint format {manifest['format']}, this version reads {FORMAT}; "
+                "resume with the version that wrote it, or start a new run"
             )
         for name in (_TENSORS, _STATE):
             if files.sha256_of(path / name) != manifest["sha256"][name]:
-                raise CheckpointError(f"{path / name}: damaged, its digest differs")
+                raise _Damaged(f"{path / name} is damaged: its digest differs")
         return Checkpoint(number, load_file(path / _TENSORS), files.read_json(path / _STATE))
-    except CheckpointError:
+    except (CheckpointError, _Damaged):
         raise
     except Exception as error:  # whatever a damaged file provokes
-        raise CheckpointError(f"{path}: damaged: {type(error).__name__}: {error}") from error
+        raise _Damaged(f"{path} is damaged: {type(error).__name__}: {error}") from error

@@ -186,7 +186,8 @@ def collect_episodes(
     active = _start(slots, range(slots.num_slots), waiting)
     while active:
         numbers = list(active)
-        actions = record.decide(policy, list(active.values()), rng)
+        with slots.blamed(numbers):
+            actions = record.decide(policy, list(active.values()), rng)
         free = []
         for number, result in zip(numbers, slots.step(numbers, actions), strict=True):
             slot = active[number]
@@ -253,7 +254,8 @@ class StepCollector:
         for slot in self._active:
             slot.step = 0
         for step in range(num_steps):
-            actions = record.decide(self.policy, self._active, rng)
+            with self.slots.blamed(numbers):
+                actions = record.decide(self.policy, self._active, rng)
             for number, result in zip(numbers, self.slots.step(numbers, actions), strict=True):
                 slot = self._active[number]
                 ended = result.terminated or result.truncated

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from strategy_rl.collector import EpisodePlan
 from strategy_rl.env import EnvSlots
+from strategy_rl.episodes import json_line, plain
 from strategy_rl.errors import InputError
+from strategy_rl.policy.distributions import ActionSpec
 from strategy_rl.policy.observations import ObservationBatch
 from strategy_rl.policy.policy import Policy
 from strategy_rl.policy.spaces import MASK
@@ -52,21 +54,24 @@ class RawDemonstrations:
     def digest(self) -> str:
         """A fingerprint of the data: it changes when any observation or action does."""
         digest = hashlib.sha256()
-        for observation, action in zip(self.observations, self.actions, strict=True):
-            texts: list[str] = []
-            _texts_into(observation, texts)
-            digest.update(json.dumps([texts, _plain(action)]).encode())
+        for decision in zip(self.observations, self.masks, self.actions, strict=True):
+            digest.update(json_line(decision))
         return digest.hexdigest()
 
     def encode(self, policy: Policy) -> Demonstrations:
-        """As tensors of a policy."""
-        dtype = torch.float32 if policy.spec.action.kind == "box" else torch.int64
+        """As tensors of a policy.
+
+        Raises:
+            InputError: An action does not fit the action space, or is illegal where it is taken.
+        """
         chunks = range(0, len(self.observations), 1024)
         batches = [
             policy.encode(self.observations[i : i + 1024], self.masks[i : i + 1024]) for i in chunks
         ]
-        actions = torch.tensor([_plain(a) for a in self.actions], dtype=dtype, device=policy.device)
-        return Demonstrations(ObservationBatch.concatenate(batches), actions)
+        batch = ObservationBatch.concatenate(batches)
+        actions = _as_tensor(self.actions, policy.spec.action).to(policy.device)
+        _refuse_illegal(actions, batch.mask, policy.spec.action)
+        return Demonstrations(batch, actions)
 
 
 def roll_expert(slots: EnvSlots, plans: Sequence[EpisodePlan]) -> RawDemonstrations:
@@ -94,6 +99,13 @@ def roll_expert(slots: EnvSlots, plans: Sequence[EpisodePlan]) -> RawDemonstrati
     return found
 
 
+def first_looks(slots: EnvSlots, plans: Sequence[EpisodePlan]) -> RawDemonstrations:
+    """What the planned episodes begin with, where no expert acts; the actions are None."""
+    starts = [slots.reset([0], [plan.seed], [plan.options])[0] for plan in plans]
+    masks = [start.info.get(MASK) for start in starts]
+    return RawDemonstrations([start.obs for start in starts], masks, [None] * len(starts))
+
+
 def read_demonstrations(path: Path) -> RawDemonstrations:
     """Read a JSONL file of {"observation": ..., "action": ..., "action_mask": optional}.
 
@@ -116,8 +128,11 @@ def read_demonstrations(path: Path) -> RawDemonstrations:
         found.observations.append(row["observation"])
         found.masks.append(row.get(MASK))
         found.actions.append(row["action"])
-    if not found.actions:
-        raise InputError(f"{path}: 0 demonstrations; expected one JSON object a line")
+    if len(found.actions) < 2:
+        raise InputError(
+            f"{path}: {len(found.actions)} demonstrations; expected at least 2, one JSON object a "
+            "line: SFT holds some out to judge by"
+        )
     return found
 
 
@@ -132,5 +147,38 @@ def _texts_into(value: Any, found: list[str]) -> None:
             _texts_into(part, found)
 
 
-def _plain(action: Any) -> Any:
-    return action.tolist() if hasattr(action, "tolist") else action
+def _as_tensor(actions: Sequence[Any], spec: ActionSpec) -> Tensor:
+    """Shape (N,), or (N, factors or dimensions)."""
+    try:
+        tensor = torch.tensor(plain(actions))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"demonstrations: their actions are not alike: {error}") from error
+    width = spec.sizes[0] if spec.kind == "box" else len(spec.sizes)
+    shape = (len(actions),) if spec.kind == "categorical" else (len(actions), width)
+    if tensor.shape != shape or (spec.kind != "box" and tensor.is_floating_point()):
+        wanted = {
+            "categorical": "one index",
+            "multi": f"{width} indices",
+            "box": f"{width} numbers",
+        }
+        raise InputError(
+            f"demonstrations: the first action is {plain(actions[0])}, the action space asks for "
+            f"{wanted[spec.kind]} each"
+        )
+    return tensor.to(torch.float32 if spec.kind == "box" else torch.int64)
+
+
+def _refuse_illegal(actions: Tensor, mask: Tensor, spec: ActionSpec) -> None:
+    if spec.kind == "box":
+        return
+    factors = actions.reshape(len(actions), -1)
+    sizes = torch.tensor(spec.sizes, device=actions.device)
+    inside = (factors >= 0) & (factors < sizes)
+    places = factors.clamp(min=0).minimum(sizes - 1) + sizes.cumsum(0) - sizes
+    illegal = ~(inside & mask.gather(1, places)).all(1)
+    if illegal.any():
+        number = int(illegal.nonzero()[0])
+        raise InputError(
+            f"demonstration {number + 1} of {len(actions)}: action {actions[number].tolist()} is "
+            f"not legal there; legal are {mask[number].nonzero().flatten().tolist()}"
+        )

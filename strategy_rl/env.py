@@ -8,7 +8,8 @@ rows that are no transitions (Gymnasium 1.4).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -99,18 +100,27 @@ class EnvSlots:
             if isinstance(action, np.ndarray):
                 action = action.astype(self.action_space.dtype).reshape(self.action_space.shape)
             try:
-                obs, given, *ends, info = self._envs[slot].step(action)
+                results.append(_checked(*self._envs[slot].step(action)))
+                if len(replay.actions) >= STEP_LIMIT:
+                    raise ValueError(f"no end after {STEP_LIMIT} steps; set a time limit")
             except Exception as error:
                 raise _fault(replay, "step", error) from error
-            reward = float(given)
-            if not math.isfinite(reward):
-                raise _fault(replay, "step", ValueError(f"the reward is {reward}"))
-            if len(replay.actions) >= STEP_LIMIT:
-                raise _fault(
-                    replay, "step", ValueError(f"no end after {STEP_LIMIT} steps; set a time limit")
-                )
-            results.append(StepResult(obs, reward, bool(ends[0]), bool(ends[1]), info))
         return results
+
+    @contextmanager
+    def blamed(self, slots: Sequence[int]) -> Iterator[None]:
+        """Say how to play again what led to an observation that cannot be used.
+
+        Args:
+            slots: Where the observations came from, in their order.
+        """
+        try:
+            yield
+        except EnvironmentFault as error:
+            if error.place is None:
+                raise
+            replay = self._replays[slots[error.place]]
+            raise EnvironmentFault(f"{error}; {replay}") from error
 
     def close(self) -> None:
         """Close every environment."""
@@ -178,11 +188,11 @@ class VectorSlots(EnvSlots):
         observations = _unbatched(self._vector, obs)
         results = []
         for s in slots:
-            reward = float(rewards[s])
-            if not math.isfinite(reward):
-                raise _fault(self._replays[s], "step", ValueError(f"the reward is {reward}"))
-            ends = bool(terminated[s]), bool(truncated[s])
-            results.append(StepResult(observations[s], reward, *ends, _slot_info(infos, s)))
+            answer = observations[s], rewards[s], terminated[s], truncated[s], _slot_info(infos, s)
+            try:
+                results.append(_checked(*answer))
+            except ValueError as error:
+                raise _fault(self._replays[s], "step", error) from error
         return results
 
     def close(self) -> None:
@@ -198,6 +208,10 @@ class _Replay:
         self.seed = seed
         self.options = options
         self.actions: list[Any] = []
+
+    def __str__(self) -> str:
+        tail = self.actions if len(self.actions) <= 50 else ["...", *self.actions[-50:]]
+        return f"to replay: reset(seed={self.seed}, options={self.options}), then actions {tail}"
 
 
 def make_slots(task_id: str, settings: Mapping[str, Any], num_slots: int) -> EnvSlots:
@@ -248,12 +262,25 @@ def _made(make: Callable[[], gym.Env[Any, Any]]) -> gym.Env[Any, Any]:
         raise InputError(f"the task cannot be made: {error}") from error
 
 
+def _checked(
+    obs: Any, given: Any, terminated: Any, truncated: Any, info: dict[str, Any]
+) -> StepResult:
+    """An answer in plain types; ValueError where the reward is no number, or not its parts' sum."""
+    reward = float(given)
+    if not math.isfinite(reward):
+        raise ValueError(f"the reward is {reward}")
+    components = info.get("reward_components")
+    if components:
+        total = sum(components.values())
+        if not abs(total - reward) <= 1e-6 * max(1.0, abs(reward)):
+            raise ValueError(
+                f"the reward is {reward}, its components {dict(components)} add up to {total}"
+            )
+    return StepResult(obs, reward, bool(terminated), bool(truncated), info)
+
+
 def _fault(replay: _Replay, method: str, error: Exception) -> EnvironmentFault:
-    tail = replay.actions if len(replay.actions) <= 50 else ["...", *replay.actions[-50:]]
-    return EnvironmentFault(
-        f"{method}() failed: {type(error).__name__}: {error}; to replay: "
-        f"reset(seed={replay.seed}, options={replay.options}), then actions {tail}"
-    )
+    return EnvironmentFault(f"{method}() failed: {type(error).__name__}: {error}; {replay}")
 
 
 def _unbatched(vector: gym.vector.VectorEnv[Any, Any, Any], obs: Any) -> list[Any]:

@@ -63,9 +63,14 @@ class StorageError(StrategyRLError):
 
 
 class EnvironmentFault(StrategyRLError):
-    """An environment or a reward function failed."""
+    """An environment or a reward function failed.
+
+    Attributes:
+        place: Which of several observations is at fault; None where there is but one.
+    """
 
     exit_code = 6
+    place: int | None = None
 
 
 class MemoryFault(StrategyRLError):

@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from strategy_rl.losses import (
     normalize,
     ppo_loss,
 )
+from strategy_rl.policy.observations import ObservationBatch
 from strategy_rl.policy.policy import Policy
 from strategy_rl.seeding import generator
 from strategy_rl.training import (
@@ -195,7 +197,7 @@ def ppo_state(policy: Policy, config: PPOConfig, backbone_learning_rate: float) 
         {"params": list(policy.backbone_parameters()), "initial_lr": backbone_learning_rate},
     ]
     groups = [group for group in groups if group["params"]]
-    optimizer = torch.optim.Adam(groups, lr=config.learning_rate, eps=config.adam_eps, foreach=True)
+    optimizer = torch.optim.Adam(groups, lr=config.learning_rate, eps=config.adam_eps, fused=True)
     counters = {
         "iteration": 0,
         "decisions": 0,
@@ -207,6 +209,23 @@ def ppo_state(policy: Policy, config: PPOConfig, backbone_learning_rate: float) 
         "return_squares": 0.0,
     }
     return TrainingState(policy, optimizer, counters)
+
+
+class Decisions(NamedTuple):
+    """What a loss reads of N decisions; every tensor's first dimension is N."""
+
+    batch: ObservationBatch
+    actions: Tensor
+    stored: Tensor
+    logprobs: Tensor
+    values: Tensor
+    advantages: Tensor
+    returns: Tensor
+    ref_stored: Tensor | None
+
+    def take(self, index: Tensor | slice) -> Decisions:
+        """Some of them."""
+        return Decisions(*(part if part is None else part[index] for part in self))
 
 
 @dataclass(frozen=True)
@@ -225,14 +244,16 @@ class Updates:
     ) -> dict[str, float]:
         """Every decision once an epoch, until the KL to the rollout's policy is too large."""
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        size = len(self.rollout)
+        decisions, size = self.decisions(), len(self.rollout)
         planned = config.epochs * -(-size // config.minibatch_size)
         history: list[dict[str, Tensor]] = []
         stopped = False
         for _ in range(config.epochs):
             order = torch.from_numpy(rng.permutation(size)).to(self.policy.device)
-            for index in torch.split(order, config.minibatch_size):
-                loss, metrics = self.loss(index, config, coefficients)
+            shuffled = decisions.take(order)  # once, so that minibatches are views
+            for start in range(0, size, config.minibatch_size):
+                minibatch = shuffled.take(slice(start, start + config.minibatch_size))
+                loss, metrics = self.loss(minibatch, config, coefficients)
                 if not history:
                     self._check_start(metrics)
                 kl = metrics["exact_kl"]
@@ -252,21 +273,36 @@ class Updates:
             "early_stopped": float(stopped),
         }
 
-    def loss(self, index: Tensor, config: PPOConfig, coefficients: Coefficients) -> Loss:
+    def decisions(self) -> Decisions:
+        """The whole rollout."""
+        rollout = self.rollout
+        return Decisions(
+            rollout.batch,
+            rollout.actions,
+            rollout.stored,
+            rollout.logprobs,
+            rollout.values,
+            self.advantages,
+            self.returns,
+            self.ref_stored,
+        )
+
+    def loss(self, part: Decisions, config: PPOConfig, coefficients: Coefficients) -> Loss:
         """The loss of one minibatch, and the exact KL of the rollout's policy to the new one."""
-        rollout, policy = self.rollout, self.policy
-        distribution, new_values = policy(rollout.batch[index])
-        advantages = self.advantages[index]
+        policy = self.policy
+        distribution, new_values = policy(part.batch)
         ref_kl = None
-        if self.ref_stored is not None:
-            ref_kl = distribution.kl_to_reference(policy.rebuild(self.ref_stored[index]))
+        if part.ref_stored is not None:
+            ref_kl = distribution.kl_to_reference(policy.rebuild(part.ref_stored))
         loss, metrics = ppo_loss(
-            new_logprobs=distribution.log_prob(rollout.actions[index]),
-            logprobs=rollout.logprobs[index],
-            advantages=normalize(advantages) if config.normalize_advantages else advantages,
+            new_logprobs=distribution.log_prob(part.actions),
+            logprobs=part.logprobs,
+            advantages=normalize(part.advantages)
+            if config.normalize_advantages
+            else part.advantages,
             new_values=new_values,
-            values=rollout.values[index],
-            returns=self.returns[index],
+            values=part.values,
+            returns=part.returns,
             entropy=distribution.entropy(),
             clip_range=coefficients.clip_range,
             value_clip_range=config.value_clip_range,
@@ -276,9 +312,9 @@ class Updates:
             kl_coef=coefficients.kl_coef,
         )
         with torch.no_grad():
-            metrics["exact_kl"] = policy.rebuild(rollout.stored[index]).kl(distribution).mean()
+            metrics["exact_kl"] = policy.rebuild(part.stored).kl(distribution).mean()
         if coefficients.warming_up:  # the value head reads detached inputs only
-            loss = config.vf_coef * 0.5 * (new_values - self.returns[index]).square().mean()
+            loss = config.vf_coef * 0.5 * (new_values - part.returns).square().mean()
         return Loss(loss, metrics)
 
     def _check_start(self, metrics: dict[str, Tensor]) -> None:

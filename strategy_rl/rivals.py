@@ -240,10 +240,11 @@ def fit_plug_in_dp(record: StoppingRecord) -> StoppingRule:
 
 def isotonic(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Least-squares non-decreasing fit by pooling adjacent violators; knots to interpolate."""
-    order = np.argsort(x, kind="stable")
+    distinct, place = np.unique(x, return_inverse=True)
+    counts, sums = np.bincount(place), np.bincount(place, weights=y)
     blocks: list[list[float]] = []  # sum of y, count, sum of x
-    for a, b in zip(x[order].tolist(), y[order].tolist(), strict=True):
-        blocks.append([b, 1.0, a])
+    for a, b, count in zip(distinct.tolist(), sums.tolist(), counts.tolist(), strict=True):
+        blocks.append([b, count, a * count])
         while len(blocks) > 1 and blocks[-2][0] * blocks[-1][1] >= blocks[-1][0] * blocks[-2][1]:
             last = blocks.pop()
             blocks[-1] = [p + q for p, q in zip(blocks[-1], last, strict=True)]

@@ -18,7 +18,6 @@ from strategy_rl import files
 from strategy_rl.assembly import (
     Rows,
     World,
-    demonstrate,
     has_expert,
     make_policy,
     make_table,
@@ -31,27 +30,34 @@ from strategy_rl.assembly import (
 from strategy_rl.card import model_card
 from strategy_rl.collector import Rollout, StepCollector, collect_episodes
 from strategy_rl.config import Experiment, load_experiment
-from strategy_rl.demonstrations import Demonstrations, RawDemonstrations, roll_expert
-from strategy_rl.errors import RunError
+from strategy_rl.demonstrations import (
+    Demonstrations,
+    RawDemonstrations,
+    first_looks,
+    read_demonstrations,
+    roll_expert,
+)
+from strategy_rl.errors import InputError, RunError
 from strategy_rl.evaluation import greedy_return, reward_spread
 from strategy_rl.features import TextTable
-from strategy_rl.judging import Actors, judge_all, judge_one, log_report
-from strategy_rl.models import resolve_model
-from strategy_rl.policy import Policy
-from strategy_rl.ppo import Reference, Task, check_reference, ppo_state, train_ppo
-from strategy_rl.report import combine_runs, render_table, write_report
-from strategy_rl.seeding import generator
-from strategy_rl.session import (
+from strategy_rl.folder import (
     CONFIG,
-    Session,
+    ENVIRONMENT,
+    SEEDS,
     describe_environment,
     prepare_folder,
     read_status,
 )
+from strategy_rl.judging import Actors, judge_all, judge_one, log_report
+from strategy_rl.policy import Policy
+from strategy_rl.policy.saving import WEIGHTS
+from strategy_rl.ppo import Reference, Task, check_reference, ppo_state, train_ppo
+from strategy_rl.report import combine_runs, render_table, write_report
+from strategy_rl.seeding import generator
+from strategy_rl.session import Session, working_in
 from strategy_rl.sft import Validation, open_special_actions, sft_state, train_sft
 from strategy_rl.training import Silent
 
-SEEDS = "seeds.json"
 SPREAD_ROWS = 64
 NO_SIGNAL_SHARE = 0.95
 
@@ -94,23 +100,11 @@ def run(
     if not isinstance(experiment, Experiment):
         experiment = load_experiment(Path(experiment))
     path = Path(out) if out is not None else Path("runs") / experiment.name
-    refuse_unusable(experiment)
-    prepare_folder(path, experiment)
+    stages = Stages(experiment)  # refuses what cannot work before anything is written
+    prepare_folder(path, experiment, seeds)
     if seeds is None:
-        return _work(path, experiment)
-    files.write_json(path / SEEDS, {"seeds": list(seeds)})
+        return _work(path, experiment, stages)
     return _work_seeds(path, experiment, seeds)
-
-
-def refuse_unusable(experiment: Experiment) -> None:
-    """Find out what cannot work before anything is written.
-
-    Raises:
-        InputError: The task, its settings or the model.
-    """
-    make_world(experiment).close()
-    if experiment.backbone.model is not None:
-        resolve_model(experiment.backbone.model)
 
 
 def resume(path: Path | str) -> Run:
@@ -155,44 +149,51 @@ def _work_seeds(path: Path, experiment: Experiment, seeds: Sequence[int]) -> Run
     return Run(path, combine_runs(folders, bootstrap_samples=samples))
 
 
-def _work(path: Path, experiment: Experiment) -> Run:
+def _work(path: Path, experiment: Experiment, stages: Stages | None = None) -> Run:
     """All stages of one seed, from wherever the folder is."""
     if read_status(path) == "complete":
         return Run(path, files.read_json(path / "report.json"))
-    with files.locked(path):
-        session = Session(path, experiment)
-        with session.working():
-            report = Stages(session).all()
+    with working_in(path, experiment) as session:
+        report = (stages or Stages(experiment)).all(session)
     return Run(path, report)
 
 
 class Stages:
-    """The stages of one run, in order."""
+    """The stages of one run, in order.
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.experiment = session.experiment
-        self.seed = session.experiment.seed
-        self.world: World = make_world(self.experiment)
-        self.rows: Rows = share_rows(self.world.train, self.experiment.sft.share, self.seed)
+    Raises:
+        InputError: The task, its settings, the model or the demonstrations cannot be used.
+    """
+
+    session: Session
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+        self.seed = experiment.seed
+        self.world: World = make_world(experiment)
+        self.rows: Rows = share_rows(self.world.train, experiment.sft.share, self.seed)
+        self.table: TextTable | None = make_table(experiment.backbone, self.seed)
+        self.policy = make_policy(experiment, self.world.train, self.table)
         self.raw: dict[str, RawDemonstrations] = {}
-        self.table: TextTable | None = None
+        path = experiment.sft.demonstrations
+        if path is not None:
+            self.raw["file"] = read_demonstrations(Path(path))
+        elif experiment.sft.epochs and not has_expert(self.world.train, self.seed):
+            raise InputError(
+                "the task has no expert (its info holds no `expert_action`); give "
+                "sft.demonstrations, or set sft.epochs=0"
+            )
 
-    def all(self) -> dict[str, Any]:
+    def all(self, session: Session) -> dict[str, Any]:
         """Train, judge, report, export."""
-        session, experiment = self.session, self.experiment
+        self.session = session
+        experiment, policy = self.experiment, self.policy
         with session.stage("prepare"):
             self.prepare()
-            policy = make_policy(experiment, self.world.train, self.table)
         if experiment.sft.epochs:
             with session.stage("sft"):
                 self.sft(policy)
-        reference = session.path / "policy-sft"
-        if session.is_past("sft"):
-            policy.load_state(load_file(reference / "model.safetensors"))
-        else:
-            policy.save_pretrained(reference, card=model_card(experiment, "as SFT left it", {}))
-        session.pin("reference", files.sha256_of(reference / "model.safetensors"))
+        self.keep_reference(policy)
         sft_state = policy.state()
         if experiment.ppo.iterations:
             with session.stage("ppo"):
@@ -205,21 +206,40 @@ class Stages:
         self.world.close()
         return report
 
+    def keep_reference(self, policy: Policy) -> None:
+        """Write down the policy that SFT left, or take it back from there.
+
+        Raises:
+            CheckpointError: It is not the one that PPO started from.
+        """
+        folder, session = self.session.path / "policy-sft", self.session
+        weights = folder / WEIGHTS
+        past = session.is_past("sft")
+        if not past:
+            policy.save_pretrained(folder, card=model_card(self.experiment, "as SFT left it", {}))
+        session.pin("reference", files.sha256_of(weights) if weights.is_file() else "missing")
+        if past:
+            policy.load_state(load_file(weights))
+
     def prepare(self) -> None:
         """Gather demonstrations and encode every text that is known beforehand."""
         world, seed = self.world, self.seed
-        self.table = make_table(self.experiment.backbone, seed)
-        if has_expert(world.train, seed):
-            splits = {"train": world.train, "validation": world.validation, "test": world.test}
-            for name, slots in splits.items():
-                every = None if slots.num_rows is None else list(range(slots.num_rows))
-                self.raw[name] = roll_expert(slots, row_plans(every, seed, name))
-        digests = {name: raw.digest() for name, raw in self.raw.items()}
-        self.session.pin("data", files.digest_of({"rows": self.world.train.num_rows, **digests}))
+        expert = has_expert(world.train, seed)
+        splits = {"train": world.train, "validation": world.validation, "test": world.test}
+        seen = dict(self.raw)
+        for name, slots in splits.items():
+            every = None if slots.num_rows is None else list(range(slots.num_rows))
+            plans = row_plans(every, seed, name)
+            seen[name] = roll_expert(slots, plans) if expert else first_looks(slots, plans)
+            self.session.heed_signals()
+        if expert:
+            self.raw = seen
+        digests = {name: raw.digest() for name, raw in seen.items()}
+        self.session.pin("data", digests)
         described = {**describe_environment(), "data": digests}
-        files.write_json(self.session.path / "environment.json", described)
+        files.write_json(self.session.path / ENVIRONMENT, described)
         if self.table is not None:
-            texts = [text for raw in self.raw.values() for text in raw.texts()]
+            texts = [text for raw in seen.values() for text in raw.texts()]
             self.table.prepare(texts, self.encoding_progress)
 
     def encoding_progress(self, done: int, total: int) -> None:
@@ -231,7 +251,9 @@ class Stages:
         """Imitate the expert; then give actions that it never takes a chance."""
         if self.session.is_past("sft"):
             return
-        raw = demonstrate(self.experiment, self.world.train, self.rows.sft)
+        raw = self.raw.get("file") or roll_expert(
+            self.world.train, row_plans(self.rows.sft, self.seed, "demonstrations")
+        )
         demonstrations, validation = self.with_validation(policy, raw.encode(policy))
         config = self.experiment.sft
         rate = self.experiment.backbone.learning_rate

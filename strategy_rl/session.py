@@ -1,4 +1,4 @@
-"""A run's folder while it is being worked in: records, checkpoints, signals, status.
+"""A run's folder while it is being worked in: records, checkpoints, signals.
 
 Implements the hooks that the training loops call. Knows nothing of what is trained.
 """
@@ -7,29 +7,33 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from importlib.metadata import version
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm.auto import tqdm
 
 from strategy_rl import files
 from strategy_rl.checkpoint import Checkpoint, Checkpoints
-from strategy_rl.config import Experiment, dump_yaml
-from strategy_rl.errors import CheckpointError, Interrupted, RunError, StrategyRLError
-from strategy_rl.logger import MetricsLogger
+from strategy_rl.config import Experiment
+from strategy_rl.errors import CheckpointError, Interrupted
+from strategy_rl.folder import (
+    changes,
+    deciding_fields,
+    note_environment,
+    remove_leftovers,
+    some,
+    status_kept,
+)
+from strategy_rl.logger import METRICS_FILE, MetricsLogger
 from strategy_rl.training import TrainingState
 
-CONFIG, STATUS, ENVIRONMENT = "config.yaml", "status.json", "environment.json"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if os.name != "nt" else ()))
 
 log = logging.getLogger(__name__)
@@ -43,7 +47,7 @@ class Session:
         checkpoint: What to go on from; None at the start.
     """
 
-    def __init__(self, path: Path, experiment: Experiment) -> None:
+    def __init__(self, path: Path, experiment: Experiment, signals: Signals) -> None:
         self.path = path
         self.experiment = experiment
         self._checkpoints = Checkpoints(path, experiment.checkpoint.keep)
@@ -51,13 +55,12 @@ class Session:
         self._serial = self.checkpoint.number if self.checkpoint else 0
         self._stage = "prepare"
         self._bar: Any = None
-        self._signum: int | None = None
-        self._identity: dict[str, Any] = {"config": config_digest(experiment)}
-        offset = self.checkpoint.state["metrics_offset"] if self.checkpoint else None
+        self._signals = signals
+        self._identity: dict[str, Any] = {}
+        self.pin("config", deciding_fields(experiment))  # refuses before anything is cut
         self.logger = MetricsLogger(
-            path, tensorboard=experiment.logging.tensorboard, resume_offset=offset
+            path, tensorboard=experiment.logging.tensorboard, resume_offset=self._metrics_offset()
         )
-        self._compare("config", self._identity["config"])
 
     # The hooks of the training loops.
 
@@ -70,11 +73,12 @@ class Session:
         self.logger.log_histogram(self._stage, step, name, values)
 
     def progress(self, done: int, total: int, note: str = "") -> None:
-        """Move the bar of the stage."""
-        if self._bar is None:
-            self._bar = tqdm(total=total, desc=self._stage, disable=None, leave=True)
-        self._bar.set_postfix_str(note, refresh=False)
-        self._bar.update(done - self._bar.n)
+        """Move the bar of the stage; a terminal that is gone stops nothing."""
+        with suppress(OSError):
+            if self._bar is None:
+                self._bar = tqdm(total=total, desc=self._stage, disable=None, leave=True)
+            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(done - self._bar.n)
 
     def safe_point(self, state: TrainingState, *, due: bool, exact: bool = True) -> None:
         """Save where it is due, or where a signal waits; then heed the signal.
@@ -82,7 +86,7 @@ class Session:
         With `exact` false a checkpoint between the due ones would change what follows, so a
         signal falls back on the last one.
         """
-        if due or (self._signum is not None and exact):
+        if due or (self._signals.came is not None and exact):
             self._serial += 1
             self._checkpoints.save(
                 self._serial,
@@ -108,7 +112,8 @@ class Session:
             yield
         finally:
             if self._bar is not None:
-                self._bar.close()
+                with suppress(OSError):
+                    self._bar.close()
                 self._bar = None
         self.logger.log_time(name, 0, {f"time/{name}_seconds": time.monotonic() - started})
 
@@ -126,24 +131,37 @@ class Session:
             return False
         return order.index(self.checkpoint.state["stage"]) > order.index(stage)
 
-    def pin(self, name: str, digest: str) -> None:
-        """Make a digest part of every checkpoint; a resume must meet the same one.
+    def pin(self, name: str, value: Any) -> None:
+        """Make a digest, or plain values, part of every checkpoint; a resume must meet the same.
 
         Raises:
             CheckpointError: The checkpoint was made with another one.
         """
-        self._identity[name] = digest
-        self._compare(name, digest)
-
-    def _compare(self, name: str, digest: str) -> None:
+        self._identity[name] = value
         saved = self.checkpoint.state["identity"].get(name) if self.checkpoint else None
-        if saved is not None and saved != digest:
+        other = [] if saved is None else list(changes(saved, value, name))
+        if other:
             raise CheckpointError(
-                f"{self.path}: its checkpoint was made with another {name} (digest {saved[:12]}, "
-                f"now {digest[:12]}); put the old {name} back, or start a new run"
+                f"{self.path}: its checkpoint was made with another {name}: {some(other)}; put the "
+                f"old {name} back, or start a new run"
             )
 
-    # Signals and status.
+    def _metrics_offset(self) -> int | None:
+        """Where the record goes on.
+
+        Raises:
+            CheckpointError: The record has lost what was written before the checkpoint.
+        """
+        if self.checkpoint is None:
+            return None
+        offset, record = int(self.checkpoint.state["metrics_offset"]), self.path / METRICS_FILE
+        size = record.stat().st_size if record.is_file() else 0
+        if size < offset:
+            raise CheckpointError(
+                f"{record} holds {size} bytes, its checkpoint {self.checkpoint.number} was made "
+                f"after {offset}; put the whole file back, or start a new run"
+            )
+        return offset
 
     def heed_signals(self) -> None:
         """Leave if a signal has come.
@@ -151,92 +169,55 @@ class Session:
         Raises:
             Interrupted: One has.
         """
-        if self._signum is not None:
-            raise Interrupted(self._signum)
+        if self._signals.came is not None:
+            raise Interrupted(self._signals.came)
 
-    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
-        if self._signum is not None:
-            os._exit(128 + signum)  # asked twice: leave now, the last checkpoint is whole
-        self._signum = signum
-        log.warning("signal %d: stopping at the next safe point; again to leave at once", signum)
+
+class Signals:
+    """Holds signals back for the next safe point; a second one ends the process at once.
+
+    Attributes:
+        came: The signal that waits, or None.
+    """
+
+    def __init__(self) -> None:
+        self.came: int | None = None
 
     @contextmanager
-    def working(self) -> Iterator[None]:
-        """Keep status and signal handlers while the block works."""
-        files.write_json(self.path / ENVIRONMENT, describe_environment())
-        self._status("running")
-        handlers = (
-            {s: signal.signal(s, self._on_signal) for s in SIGNALS}
-            if threading.current_thread() is threading.main_thread()
-            else {}
-        )
+    def held(self) -> Iterator[Signals]:
+        """Hold them back while the block works.
+
+        A signal that is ignored from outside, as SIGHUP is under `nohup`, stays ignored.
+        """
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        mine = [s for s in SIGNALS if in_main_thread and signal.getsignal(s) != signal.SIG_IGN]
+        handlers = {signum: signal.signal(signum, self._take) for signum in mine}
         try:
-            yield
-        except Interrupted as interruption:
-            self._status("preempted", str(interruption))
-            raise
-        except (StrategyRLError, MemoryError, OSError) as error:
-            self._status("failed", f"{type(error).__name__}: {error}")
-            raise
-        except BaseException as error:
-            self._status("failed", f"{type(error).__name__}: {error}")
-            raise
-        else:
-            self._status("complete")
+            yield self
         finally:
             for signum, handler in handlers.items():
                 signal.signal(signum, handler)
-            self.logger.close()
 
-    def _status(self, status: str, reason: str = "") -> None:
-        files.write_json(self.path / STATUS, {"status": status, "reason": reason})
+    def _take(self, signum: int, frame: FrameType | None) -> None:
+        if self.came is not None:
+            os._exit(128 + signum)  # asked twice: leave now, the last checkpoint is whole
+        self.came = signum
+        log.warning("signal %d: stopping at the next safe point; again to leave at once", signum)
 
 
-def prepare_folder(path: Path, experiment: Experiment) -> None:
-    """Make a run's folder with its resolved configuration.
+@contextmanager
+def working_in(path: Path, experiment: Experiment) -> Iterator[Session]:
+    """Work in a run's folder, alone; `status.json` tells how it goes and how it ended.
 
     Raises:
-        RunError: There is something already.
+        RunError: Another process works there.
+        CheckpointError: No checkpoint is good, or it does not belong to this experiment.
     """
-    if path.exists() and any(path.iterdir()):
-        raise RunError(
-            f"{path} exists already; go on with `strategy-rl resume {path}`, or choose another "
-            "folder with --out"
-        )
-    with files.storage_errors(path):
-        path.mkdir(parents=True, exist_ok=True)
-    files.write_text(path / CONFIG, dump_yaml(experiment))
-
-
-def read_status(path: Path) -> str | None:
-    """`running`, `complete`, `preempted`, `failed`; None where nothing ran."""
-    if not (path / STATUS).is_file():
-        return None
-    return str(files.read_json(path / STATUS)["status"])
-
-
-def config_digest(experiment: Experiment) -> str:
-    """A fingerprint of all that decides the result; what is only shown or kept is left out."""
-    fields = experiment.model_dump(mode="json", exclude={"name", "logging"})
-    return files.digest_of(fields)
-
-
-def describe_environment() -> dict[str, Any]:
-    """Versions, hardware and threads: what byte-equality across runs depends on."""
-    packages = ("strategy-rl", "torch", "transformers", "gymnasium", "numpy", "peft")
-    return {
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages if _installed(name)},
-        "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
-
-
-def _installed(name: str) -> bool:
-    try:
-        version(name)
-    except ImportError:
-        return False
-    return True
+    with files.locked(path), status_kept(path), Signals().held() as signals:
+        remove_leftovers(path)
+        note_environment(path)
+        session = Session(path, experiment, signals)
+        try:
+            yield session
+        finally:
+            session.logger.close()

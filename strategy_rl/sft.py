@@ -61,7 +61,10 @@ def train_sft(
     unused = unused_specials(policy, demonstrations.actions)
     num_batches = -(-len(demonstrations) // config.batch_size)
     stopping = config.early_stopping
-    plays = stopping is not None and stopping.metric == "return"
+    metric = stopping.metric if stopping is not None else "accuracy"
+    if metric == "accuracy" and policy.spec.action.kind == "box":
+        metric = "loss"  # no real number is hit exactly
+    plays = metric == "return"
 
     while counters["epoch"] < config.epochs and not counters["stopped"]:
         epoch = counters["epoch"]
@@ -87,8 +90,8 @@ def train_sft(
             (epoch + 1) * num_batches, {f"sft/{k}": v for k, v in {**means, **judged}.items()}
         )
         if stopping is not None:
-            score = judged[f"validation_{stopping.metric}"]
-            better = state.keep_best(-score if stopping.metric == "loss" else score)
+            score = judged[f"validation_{metric}"]
+            better = state.keep_best(-score if metric == "loss" else score)
             counters["stale"] = 0 if better else counters["stale"] + 1
             counters["stopped"] = counters["stale"] >= stopping.patience
         hooks.progress(

@@ -1,5 +1,8 @@
 import json
 import shutil
+import urllib.request
+from email.message import Message
+from urllib.error import HTTPError
 
 import pytest
 import torch
@@ -9,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from tiny_backbones import edit_config, make_tiny_backbone
 from torch import nn
 
-from strategy_rl.backbone import BackboneSettings, LoraSettings, load_backbone, pool
+from strategy_rl.backbone import BackboneSettings, LoraSettings, load_backbone, loading, pool
 from strategy_rl.errors import ModelError
 
 KINDS = ["encoder", "roberta", "decoder", "encoder-decoder"]
@@ -335,6 +338,47 @@ def test_a_hub_id_without_a_connection_says_what_to_do(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match=r"'nobody/none'.*cannot be reached.*give a folder"):
         load_backbone("nobody/none")
+
+
+def answer_as_a_hub(monkeypatch, folder, error):
+    """A hub that answers, and whose model `nobody/none` is not in the local cache yet."""
+    read, asked = loading._read, []
+
+    def answer(request, timeout):
+        raise HTTPError(request.full_url, 403, "Forbidden", Message(), None)
+
+    def fetch(model, dtype, attention, options):
+        asked.append(options.get("local_files_only", False))
+        if asked[-1]:
+            raise OSError("not in the cache")
+        if error:
+            raise error
+        return read(str(folder), dtype, attention, options)
+
+    monkeypatch.setattr(urllib.request, "urlopen", answer)
+    monkeypatch.setattr(loading, "_read", fetch)
+    return asked
+
+
+def test_a_model_that_is_not_in_the_local_cache_comes_from_the_hub(folders, monkeypatch):
+    asked = answer_as_a_hub(monkeypatch, folders["encoder"], None)
+    assert load_backbone("nobody/none", FLOAT32).hidden_size == 32
+    assert asked == [True, False]
+
+
+def test_a_model_that_the_hub_does_not_have_is_refused(folders, monkeypatch):
+    answer_as_a_hub(monkeypatch, folders["encoder"], OSError("404"))
+    with pytest.raises(ModelError, match="'nobody/none' cannot be loaded: OSError: 404"):
+        load_backbone("nobody/none")
+
+
+def test_the_base_digest_is_of_the_weights_that_do_not_learn(folders):
+    backbone = learner(folders["encoder"], "lora")
+    base, whole = backbone.base_digest, backbone.digest
+    with torch.no_grad():
+        backbone.trainable_parameters()[0] += 1
+    assert backbone.base_digest == base
+    assert backbone.digest != whole
 
 
 @pytest.mark.parametrize("train", LEARNING)

@@ -10,8 +10,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
 from tiny_backbones import SENTENCE, make_tiny_backbone
 
+import strategy_rl.features.cache as cache_module
 from strategy_rl.backbone import Backbone, BackboneSettings, LoraSettings, load_backbone
 from strategy_rl.errors import MemoryFault, ModelError
 from strategy_rl.features import FeatureCache, TextTable
@@ -181,6 +183,28 @@ def test_a_damaged_shard_is_named_and_its_texts_are_encoded_again(
     assert encoded == []
 
 
+@pytest.mark.parametrize("part", ["keys", "features"])
+def test_a_shard_of_another_shape_is_damaged(frozen, tmp_path, caplog, part):
+    expected = FeatureCache(frozen, tmp_path, LARGE).features(["the cat"])
+    (shard,) = shards(tmp_path)
+    parts = load_file(shard)
+    parts[part] = np.ascontiguousarray(parts[part][:, :8])
+    save_file(parts, shard)
+    assert torch.equal(FeatureCache(frozen, tmp_path, LARGE).features(["the cat"]), expected)
+    assert "of shape (1, 8)" in caplog.text
+
+
+def test_many_texts_are_stored_while_they_are_encoded(frozen, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache_module, "_SHARD_ROWS", 40)
+    stored = []
+    texts = sentences(100)
+    cache = FeatureCache(frozen, tmp_path, LARGE)
+    found = cache.features(texts, lambda *_: stored.append(len(shards(tmp_path))))
+    assert stored[0] == 0
+    assert stored[-1] >= 1
+    assert torch.equal(FeatureCache(frozen, tmp_path, LARGE).features(texts), found)
+
+
 def test_what_a_killed_process_left_is_ignored(frozen, tmp_path, caplog):
     texts = sentences(20)
     expected = FeatureCache(frozen, tmp_path, LARGE).features(texts)
@@ -337,6 +361,7 @@ def test_texts_not_met_before_are_encoded_together_and_once(frozen, encoded):
     table = TextTable(frozen)
     table.prepare(["the cat", "a mat"])
     table.ids(["two dogs", "the cat", "red barn", "two dogs"])
+    table.prepare(["red barn"])
     assert encoded == [2, 2]
 
 

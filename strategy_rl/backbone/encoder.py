@@ -181,7 +181,9 @@ class Backbone(nn.Module):
         self.tokenizer.save_pretrained(directory)
 
     def save_tokenizer(self, directory: Path) -> None:
-        """Write the tokenizer alone."""
+        """Write the tokenizer alone, without the traces of how it was last called."""
+        self.tokenizer.backend_tokenizer.no_truncation()
+        self.tokenizer.backend_tokenizer.no_padding()
         self.tokenizer.save_pretrained(directory)
 
     def _trainable(self) -> dict[str, nn.Parameter]:

@@ -179,7 +179,7 @@ class BackboneConfig(Section):
     prefix: str = ""
     """Put before every text, e.g. `query: ` for e5 models."""
     max_tokens: Count = 128
-    """Longer texts are cut to this many tokens."""
+    """The end of a longer text is cut off."""
     learning_rate: NonNegative = 2e-5
     """Step size of the weights that learn, in both stages; 0 changes nothing."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -211,7 +211,7 @@ class PolicyConfig(Section):
     context_turns: Count = 3
     """How many last texts of the context the policy reads one by one."""
     pair_features: bool = True
-    """Feed cosine and product of context and candidate to the head."""
+    """Show the scorer shared words, lengths and cosines of each candidate and its context."""
     init_log_std: Annotated[float, Field(ge=-20, le=2)] = 0.0
     """First log standard deviation of a Box action."""
 
@@ -302,7 +302,7 @@ class PPOConfig(Section):
     learning_rate: NonNegative = 1e-3
     """First step size; 0 changes nothing."""
     head_learning_rate: NonNegative | None = None
-    """Step size of the heads where the backbone learns too; null: the same."""
+    """Step size of the value head and of special actions; null: the same."""
     schedule: Literal["linear", "constant"] = "linear"
     """Step size over the training: down to 0, or level."""
     adam_eps: Positive = 1e-5

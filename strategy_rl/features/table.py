@@ -119,13 +119,20 @@ class TextTable:
         self.backbone.load_trainable(state)
 
     def _encode(self, ids: Tensor) -> Tensor:
-        """Encode each distinct text once, shape (N,) to (N, H)."""
+        """Encode each distinct text once, shape (N,) to (N, H).
+
+        In the order of the texts: ids follow the order of meeting them, which a resumed run does
+        not share, and the last bits of a batch follow its order.
+        """
         distinct, inverse = torch.unique(ids, return_inverse=True)
         known = distinct[distinct >= 0].tolist()
-        encoded = _unit_rms(self.backbone.encode_tokens([self._tokens[i] for i in known]))
+        order = sorted(range(len(known)), key=lambda i: self._texts[known[i]])
+        encoded = _unit_rms(self.backbone.encode_tokens([self._tokens[known[i]] for i in order]))
         rows = torch.cat([encoded.new_zeros(1, self.hidden_size), _scaled(encoded)])
-        shift = 1 - (len(distinct) - len(known))  # distinct is sorted: -1, if there, comes first
-        return rows.index_select(0, inverse + shift)
+        first = len(distinct) - len(known)  # 1 where -1 is among them: it sorts first
+        places = torch.zeros(len(distinct), dtype=torch.int64)
+        places[torch.tensor(order, dtype=torch.int64) + first] = torch.arange(1, len(known) + 1)
+        return rows.index_select(0, places.to(inverse.device)[inverse])
 
     def _reserve(self, num_texts: int) -> None:
         needed = num_texts + 1

@@ -50,8 +50,8 @@ class ContextProjection(nn.Module):
         """(B, C, D) to (B, H)."""
         if not len(self.slots):
             return embeddings.new_zeros(len(embeddings), self.size)
-        parts = (layer(embeddings[:, i]) for i, layer in enumerate(self.slots))
-        return torch.stack(list(parts)).sum(0)
+        parts = [layer(embeddings[:, i]) for i, layer in enumerate(self.slots)]
+        return sum(parts[1:], start=parts[0])
 
 
 class CandidateScorer(nn.Module):
@@ -79,29 +79,26 @@ class CandidateScorer(nn.Module):
             joint = joint + self.numbers(numbers)
         features = joint[:, None] + keys
         if self.pairs is not None:
-            features = features + self.pairs(pairs)
-        scores = self.hidden(dropout(torch.tanh(features))).squeeze(-1)
-        scores = scores + self.scale * torch.bmm(keys, query[:, :, None]).squeeze(-1)
+            features += self.pairs(pairs)
+        scores = self.hidden(dropout(features.tanh_()))
+        scores = torch.baddbmm(scores, keys, query[:, :, None], alpha=self.scale)
         if self.linear is not None:
-            scores = scores + self.linear(pairs).squeeze(-1)
-        return cast(Tensor, scores * torch.exp(-self.log_temperature))
+            scores = scores + self.linear(pairs)
+        return cast(Tensor, scores.squeeze(-1) * torch.exp(-self.log_temperature))
 
 
-def score_statistics(scores: Tensor, mask: Tensor) -> Tensor:
-    """How sure the scorer is, detached: (B, K) scores and legal candidates to (B, 8).
+def score_statistics(scores: Tensor, logprobs: Tensor, mask: Tensor) -> Tensor:
+    """How sure the scorer is: masked scores, their log-softmax and the mask, (B, K), to (B, 8).
 
-    Top three probabilities, margin, entropy, best score, log-sum-exp, log count. All are 0 where
-    no candidate is legal.
+    Top three probabilities, margin, entropy, best score, log-sum-exp above it, log count. All are
+    0 where no candidate is legal.
     """
-    scores = torch.where(mask, scores.detach(), scores.new_tensor(ILLEGAL))
-    logprobs = scores.log_softmax(-1)
-    probs = logprobs.exp()
-    top = probs.topk(min(3, probs.shape[-1]), dim=-1).values
-    top = nn.functional.pad(top, (0, 3 - top.shape[-1]))
-    entropy = -(probs * logprobs.clamp(min=ILLEGAL / 2)).sum(-1)
-    best = scores.max(-1).values
-    spread = scores.logsumexp(-1) - best
-    count = mask.sum(-1).clamp(min=1).log()
-    columns = (top[:, 0] - top[:, 1], entropy, best.clamp(-20, 20) / 4, spread, count)
-    statistics = torch.cat([top, torch.stack(columns, -1)], -1)
-    return torch.where(mask.any(-1, keepdim=True), statistics, torch.zeros_like(statistics))
+    best = logprobs.topk(min(3, logprobs.shape[-1]), dim=-1).values
+    top = list(best.exp().unbind(-1))
+    top += [torch.zeros_like(top[0])] * (3 - len(top))
+    entropy = torch.special.entr(logprobs.exp()).sum(-1)
+    spread = -best[:, 0]
+    count = mask.sum(-1)
+    columns = [*top, top[0] - top[1], entropy, scores.amax(-1).clamp(-20, 20) / 4, spread]
+    statistics = torch.stack([*columns, count.log()], -1)
+    return torch.where(count[:, None] > 0, statistics, 0.0)

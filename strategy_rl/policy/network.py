@@ -117,9 +117,9 @@ class CandidateNetwork(nn.Module):
         """Context (B, H) and candidates (B, K, H), zeros where there is none."""
         query = self.context_projection(self.dropout(embed(batch.context)))
         offered = batch.candidates >= 0
+        if offered.all():
+            return query, self.candidate_projection(self.dropout(embed(batch.candidates)))
         keys = self.candidate_projection(self.dropout(embed(batch.candidates[offered])))
-        if len(keys) == offered.numel():
-            return query, keys.view(*offered.shape, -1)
         padded = keys.new_zeros(*offered.shape, keys.shape[-1])
         padded[offered] = keys
         return query, padded
@@ -135,13 +135,15 @@ class CandidateNetwork(nn.Module):
         num_candidates = self.spec.max_candidates
         mask = batch.mask[:, :num_candidates]
         scores = self.scorer(query, keys, batch.pairs, numbers, self.dropout)
-        statistics = torch.cat([score_statistics(scores, mask), numbers], -1)
-        logits = torch.where(mask, scores, scores.new_tensor(ILLEGAL))
-        if self.special_head is not None:
-            # With no candidate legal the odds stand against 0, any constant would do.
-            answering = torch.where(mask.any(-1, keepdim=True), logits.logsumexp(-1, True), 0.0)
-            logits = torch.cat([logits - answering, self.special_head(statistics)], -1)
-        distribution = Categorical.from_logits(logits, batch.mask, self.action.num_special)
+        masked = torch.where(mask, scores, ILLEGAL)
+        logprobs = masked.log_softmax(-1)
+        sureness = score_statistics(masked.detach(), logprobs.detach(), mask)
+        statistics = torch.cat([sureness, numbers], -1)
+        if self.special_head is None:
+            distribution = Categorical(logprobs)
+        else:
+            logits = torch.cat([logprobs, self.special_head(statistics)], -1)
+            distribution = Categorical.from_logits(logits, batch.mask, self.action.num_special)
         values = self.value_head(torch.cat([statistics, query.detach()], -1)).squeeze(-1)
         return PolicyOutput(distribution, values)
 

@@ -71,7 +71,8 @@ class ObservationEncoder:
         """Encode observations; `masks[i]` counts where observation i carries none itself.
 
         Raises:
-            EnvironmentFault: No legal action, a mask of the wrong shape, or too many candidates.
+            EnvironmentFault: No legal action, a mask or numbers of the wrong shape, numbers that
+                are not finite, or too many candidates.
         """
         size, spec = len(observations), self.spec
         context = np.full((size, spec.num_slots), NO_TEXT, dtype=np.int64)
@@ -82,12 +83,15 @@ class ObservationEncoder:
         pairs = np.zeros((size, spec.max_candidates, width), dtype=np.float32)
         for row, observation in enumerate(observations):
             parts = observation if isinstance(observation, Mapping) else {WHOLE: observation}
-            if spec.num_slots:
-                self._context_into(parts, context[row])
-            offered = self._candidates_into(parts, candidates[row])
-            self._numbers_into(parts, numbers[row])
-            given = parts.get(MASK, masks[row] if masks is not None else None)
-            self._mask_into(given, offered, mask[row])
+            try:
+                if spec.num_slots:
+                    self._context_into(parts, context[row])
+                offered = self._candidates_into(parts, candidates[row])
+                self._numbers_into(parts, numbers[row])
+                given = parts.get(MASK, masks[row] if masks is not None else None)
+                self._mask_into(given, offered, mask[row])
+            except (EnvironmentFault, KeyError, TypeError, ValueError) as error:
+                raise _misfit(error, row) from error
             if self.pairs and offered:
                 pairs[row, :offered] = self.pairs.of(context[row], candidates[row, :offered])
         arrays = (context, candidates, pairs, numbers, mask)
@@ -120,11 +124,17 @@ class ObservationEncoder:
     def _numbers_into(self, parts: Mapping[str, Any], out: np.ndarray) -> None:
         start = 0
         for name, width, one_hot in self.spec.number_fields:
-            if one_hot:
-                out[start : start + width] = 0.0
-                out[start + int(parts[name])] = 1.0
-            else:
-                out[start : start + width] = np.ravel(parts[name])
+            value = np.ravel(parts[name])
+            fits = value.size == (1 if one_hot else width)
+            if fits and one_hot:
+                value = np.arange(one_hot) == value
+                fits = value.any()
+            if not fits:
+                wanted = f"a whole number below {one_hot}" if one_hot else f"{width} numbers"
+                raise EnvironmentFault(
+                    f"observation field {name!r} holds {parts[name]}, the space asks for {wanted}"
+                )
+            out[start : start + width] = value
             start += width
         if not np.isfinite(out).all():
             raise EnvironmentFault(f"an observation holds numbers that are not finite: {out}")
@@ -148,3 +158,13 @@ class ObservationEncoder:
                     "an observation leaves no legal action; end the episode instead"
                 )
             start += size
+
+
+def _misfit(error: Exception, row: int) -> EnvironmentFault:
+    """The fault of one observation of several."""
+    text = str(error)
+    if not isinstance(error, EnvironmentFault):
+        text = f"an observation does not fit its space: {type(error).__name__}: {error}"
+    fault = EnvironmentFault(text)
+    fault.place = row
+    return fault

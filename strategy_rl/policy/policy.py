@@ -31,6 +31,7 @@ from strategy_rl.policy.pairs import PairFeatures
 from strategy_rl.policy.spaces import MASK, ObservationSpec
 
 _CHUNK = 4096  # observations of one forward pass without gradients
+_PROJECTED_ROWS = 64  # texts of one matrix product
 
 
 class Decision(NamedTuple):
@@ -144,7 +145,8 @@ class Policy:
         batch = self.encode([self._completed(obs, action_mask)])
         distribution, values = self.evaluate(batch)
         uniforms = (rng or np.random.default_rng()).random((1, self.spec.action.num_draws))
-        chosen = distribution.mode() if greedy else distribution.sample(torch.from_numpy(uniforms))
+        drawn = torch.from_numpy(uniforms).to(self.device)
+        chosen = distribution.mode() if greedy else distribution.sample(drawn)
         return Decision(
             action=chosen[0].tolist(),
             probability=float(distribution.log_prob(chosen)[0].exp()),
@@ -265,6 +267,13 @@ class _ProjectedTable:
             return
         fresh = self.table.embed(torch.arange(known, total, device=self.rows[-1].device))
         self.rows = [
-            torch.cat([rows[:-1], fresh @ weight.T, rows[-1:]])
+            torch.cat([rows[:-1], _project_rows(fresh, weight), rows[-1:]])
             for rows, weight in zip(self.rows, self.weights, strict=True)
         ]
+
+
+def _project_rows(embeddings: Tensor, weight: Tensor) -> Tensor:
+    """(N, D) to (N, H) in products of one shape: a text's bits do not depend on when it is met."""
+    padded = nn.functional.pad(embeddings, (0, 0, 0, -len(embeddings) % _PROJECTED_ROWS))
+    blocks = [block @ weight.T for block in torch.split(padded, _PROJECTED_ROWS)]
+    return torch.cat(blocks)[: len(embeddings)]

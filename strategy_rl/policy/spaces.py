@@ -88,6 +88,8 @@ def _number_field(name: str, field: gym.Space[Any]) -> tuple[str, int, int]:
     if isinstance(field, spaces.Box | spaces.MultiBinary):
         return name, int(np.prod(field.shape)), 0
     if isinstance(field, spaces.Discrete):
+        if field.start != 0:
+            raise InputError(f"observation field {name!r}: {field} must start at 0")
         return name, int(field.n), int(field.n)
     raise InputError(
         f"observation field {name!r}: no encoding for {field}; "

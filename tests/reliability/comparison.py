@@ -63,7 +63,7 @@ def _bytes(folder: Path, name: str) -> bytes | None:
     if not path.is_file():
         return None
     if name == "report.md":  # its last lines are timings
-        return path.read_bytes().partition(b"## Time")[0]
+        return path.read_bytes().partition(b"## Seconds")[0]
     return path.read_bytes()
 
 

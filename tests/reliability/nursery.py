@@ -37,16 +37,21 @@ class Nursery:
         )
         self._logs = cache
 
-    def start(self, *argv: object, sabotage: str = "", **arguments: Any) -> Life:
-        """`strategy-rl ARGV`, after `sabotage(**arguments)` of the module of that name."""
+    def start(
+        self, *argv: object, plots: bool = False, sabotage: str = "", **arguments: Any
+    ) -> Life:
+        """`strategy-rl ARGV`, after `sabotage(**arguments)` of the module of that name.
+
+        Pictures are left out unless `plots`: they take half of the time.
+        """
         log = self._logs / f"life-{time.monotonic_ns()}.log"
-        order = {"argv": [str(word) for word in argv], "log": str(log)}
+        order = {"argv": [str(word) for word in argv], "log": str(log), "plots": plots}
         pid = self._ask(**order, sabotage=sabotage, arguments=arguments)
         return Life(self, pid, log, time.monotonic())
 
-    def run(self, *argv: object, sabotage: str = "", **arguments: Any) -> tuple[int, str]:
-        """Exit code and output of a life that nobody disturbs."""
-        life = self.start(*argv, sabotage=sabotage, **arguments)
+    def run(self, *argv: object, **options: Any) -> tuple[int, str]:
+        """Exit code and output of a life that is left alone; options as `start`."""
+        life = self.start(*argv, **options)
         return life.wait(), life.output()
 
     def _ask(self, **order: Any) -> int:
@@ -102,7 +107,8 @@ def serve() -> None:
             answer = os.fork()
             if not answer:
                 _live(order)
-        print(answer, flush=True)
+        sys.stdout.write(f"{answer}\n")
+        sys.stdout.flush()
 
 
 def _live(order: dict[str, Any]) -> None:
@@ -113,9 +119,11 @@ def _live(order: dict[str, Any]) -> None:
         null = os.open(os.devnull, os.O_RDONLY)
         for target, source in ((0, null), (1, log), (2, log)):
             os.dup2(source, target)
-        if order["sabotage"]:
-            import sabotage
+        import sabotage
 
+        if not order["plots"]:
+            sabotage.leave_out_plots()
+        if order["sabotage"]:
             getattr(sabotage, order["sabotage"])(**order["arguments"])
         from strategy_rl.cli import main
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import gymnasium
@@ -81,39 +82,45 @@ class Drift(gymnasium.Env[dict[str, Any], np.int64]):
         return self.fault == fault and self._played >= self.after
 
 
-class FreshWords(gymnasium.Env[dict[str, Any], np.int64]):
-    """Pick the candidate that is the word of the context; nearly every episode has new words."""
+class Words(gymnasium.Env[dict[str, Any], np.int64]):
+    """Pick the candidate that is the word of the context; a wrong pick leads to words of its own.
 
-    def __init__(self) -> None:
+    So PPO meets texts that no expert has seen, in an order that is its own.
+    """
+
+    num_rows = 24
+
+    def __init__(self, split: str = "train") -> None:
+        self.split = split
         self.observation_space, self.action_space = selection_spaces(
-            4, num_special=0, state_size=1, max_chars=16
+            3, num_special=0, state_size=1, max_chars=16
         )
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         super().reset(seed=seed)
-        self._left = 2
+        self._way = [self.split, str((options or {}).get("row", 0))]
         return self._observe()
 
     def step(self, action: np.int64) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         reward = 1.0 if action == self._right else -1.0
-        self._left -= 1
+        self._way.append(str(action))
         obs, info = self._observe()
-        return obs, reward, self._left == 0, False, info
+        return obs, reward, len(self._way) > 3, False, info
 
     def _observe(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        count = int(self.np_random.integers(2, 5))
-        words = ["".join(self.np_random.choice(SYLLABLES, 4)) for _ in range(count)]
-        self._right = int(self.np_random.integers(count))
+        rng = Random("-".join(self._way))
+        words = tuple("".join(rng.choices(SYLLABLES, k=4)) for _ in range(3))
+        self._right = rng.randrange(3)
         obs = {
             "context": (words[self._right],),
-            "candidates": tuple(words),
-            "state": np.full(1, self._left / 2, np.float32),
-            "action_mask": selection_mask(count, 4, ()),
+            "candidates": words,
+            "state": np.full(1, (4 - len(self._way)) / 2, np.float32),
+            "action_mask": selection_mask(3, 3, ()),
         }
         return obs, {"expert_action": self._right}
 
 
 gymnasium.register("reliability/Drift-v0", entry_point=Drift)
-gymnasium.register("reliability/FreshWords-v0", entry_point=FreshWords)
+gymnasium.register("reliability/Words-v0", entry_point=Words)

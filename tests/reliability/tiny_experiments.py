@@ -60,7 +60,7 @@ DRIFT: Fields = {
 WORDS: Fields = {
     **_COMMON,
     "name": "words",
-    "task": {"id": "reliability_tasks:reliability/FreshWords-v0"},
+    "task": {"id": "reliability_tasks:reliability/Words-v0"},
     "backbone": {"model": "random:tiny"},
     "sft": {"epochs": 2},
     "ppo": {
@@ -71,6 +71,39 @@ WORDS: Fields = {
     },
     "checkpoint": {"every": 1},
 }
+
+
+# A backbone that learns, and texts that only PPO meets.
+ADAPTERS: Fields = {
+    **WORDS,
+    "name": "adapters",
+    "backbone": {
+        "model": "random:tiny",
+        "train": "lora",
+        "lora": {"dropout": 0.1},
+        "learning_rate": 0.001,
+    },
+    "ppo": {**WORDS["ppo"], "episodes_per_iteration": 8},
+}
+
+# Each text is projected once, when it is met: one environment meets them a few at a time.
+PROJECTIONS: Fields = {
+    **WORDS,
+    "name": "projections",
+    "ppo": {**WORDS["ppo"], "num_envs": 1, "freeze_projections": True},
+}
+
+# As few writes as there can be, with every kind among them.
+SHORT: Fields = {
+    **DRIFT,
+    "name": "short",
+    "sft": {"epochs": 1},
+    "ppo": {**DRIFT["ppo"], "iterations": 2},
+    "evaluation": {"episodes": 2, "rivals": [], "bootstrap_samples": 10},
+    "checkpoint": {"every": 1, "keep": 1},
+}
+
+EVERY = {fields["name"]: fields for fields in (REPLIES, DRIFT, ADAPTERS, PROJECTIONS)}
 
 
 def write(folder: Path, fields: Fields) -> Path:

@@ -1,0 +1,124 @@
+"""What can be done to a child of the nursery before it starts. Arguments are JSON values."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, BinaryIO
+
+OPERATIONS = ("open", "write", "fsync", "rename", "remove")
+
+
+def break_disk(*, at: int, number: int | None = None, trace: str | None = None) -> None:
+    """The `at`-th change of the disk kills the process, or fails with an error number.
+
+    Args:
+        at: Counted from 1; 0: never.
+        number: Of the error; None: the process ends at once, as under SIGKILL.
+        trace: A file that gets a line for each operation.
+    """
+    from strategy_rl import files
+
+    calls = 0
+
+    def broken(name: str) -> Callable[..., Any]:
+        real = getattr(files.Disk, name)
+
+        def operation(*arguments: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if trace is not None:
+                with Path(trace).open("a") as file:
+                    file.write(f"{name} {_name(arguments[0])}\n")
+            if calls == at:
+                if number is None:
+                    os._exit(137)
+                raise OSError(number, os.strerror(number))
+            return real(files.disk, *arguments)
+
+        return operation
+
+    for name in OPERATIONS:
+        setattr(files.disk, name, broken(name))
+
+
+def _name(target: Path | BinaryIO) -> str:
+    return target.name if isinstance(target, Path) else Path(target.name).name
+
+
+def leave_out_plots() -> None:
+    """Write reports without pictures."""
+    import strategy_rl.report
+
+    strategy_rl.report.write_plots = lambda *_: []  # type: ignore[attr-defined]
+
+
+def full_record(*, first: int, last: int) -> None:
+    """The disk takes no line of a record from the first-th attempt to the last-th."""
+    from strategy_rl.logger.record import Record
+
+    real, attempts = Record._flush, 0
+
+    def flush(self: Record) -> None:
+        nonlocal attempts
+        attempts += 1
+        if first <= attempts <= last:
+            raise OSError(28, os.strerror(28))
+        real(self)
+
+    Record._flush = flush  # type: ignore[method-assign]
+
+
+def signal_at(
+    *, place: str, signums: Sequence[int], call: int = 1, ignored: Sequence[int] = ()
+) -> None:
+    """The process sends itself signals when a function is called for the call-th time.
+
+    Args:
+        place: `module:function` or `module:Class.method`.
+        signums: One after the other.
+        call: Counted from 1.
+        ignored: Signals that are ignored from outside, as `nohup` does.
+    """
+    for signum in ignored:
+        signal.signal(signum, signal.SIG_IGN)
+    module, _, path = place.partition(":")
+    *owners, name = path.split(".")
+    owner: Any = import_module(module)
+    for part in owners:
+        owner = getattr(owner, part)
+    real, calls = getattr(owner, name), 0
+
+    def wrapped(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            for signum in signums:
+                os.kill(os.getpid(), signum)
+        return real(*arguments, **options)
+
+    setattr(owner, name, wrapped)
+
+
+def forget(*, component: str) -> None:
+    """A resume leaves one component of the state as it is in a fresh run."""
+    from strategy_rl.training import TrainingState
+
+    real = TrainingState.load
+
+    def load(self: TrainingState, tensors: dict[str, Any], counters: dict[str, Any]) -> None:
+        fresh, kind = self.tensors(), component.partition(".")[0]
+        name = component.partition(".")[2]
+        tensors, counters = dict(tensors), dict(counters)
+        if kind == "counters":
+            counters[name] = self.counters[name]
+        elif name in fresh:
+            tensors[name] = fresh[name]
+        else:
+            del tensors[name]
+        real(self, tensors, counters)
+
+    TrainingState.load = load  # type: ignore[method-assign]
