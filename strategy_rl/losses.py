@@ -84,15 +84,12 @@ def ppo_loss(  # noqa: PLR0913 - the terms of the equation, by name only
 
     entropy_mean = entropy.sum() / count
     loss = policy_loss + vf_coef * value_loss - entropy_coef * entropy_mean
-    metrics = {
-        "policy_loss": policy_loss,
-        "value_loss": value_loss,
-        "entropy": entropy_mean,
-        "approx_kl": (ratio - 1 - logratio).sum() / count,
-        "clip_fraction": ((ratio - 1).abs() > clip_range).sum() / count,
-    }
-    if ratio.numel():
-        metrics |= {"ratio_min": ratio.min(), "ratio_max": ratio.max()}
+    metrics = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy_mean}
+    with torch.no_grad():
+        metrics["approx_kl"] = (ratio - 1 - logratio).sum() / count
+        metrics["clip_fraction"] = ((ratio - 1).abs() > clip_range).sum() / count
+        if ratio.numel():
+            metrics["ratio_min"], metrics["ratio_max"] = ratio.aminmax()
     if ref_kl is not None:
         metrics["ref_kl"] = select(ref_kl).sum() / count
         metrics["kl_loss"] = kl_coef * metrics["ref_kl"]

@@ -13,6 +13,7 @@ from torch import Tensor
 from strategy_rl.assembly import make_policy, make_table, make_world, ppo_plan, share_rows
 from strategy_rl.collector import Rollout, collect_episodes
 from strategy_rl.config import Experiment
+from strategy_rl.errors import DivergenceError
 from strategy_rl.policy import ObservationBatch, Policy
 from strategy_rl.policy.distributions import ILLEGAL
 from strategy_rl.ppo import Coefficients, Reference, Updates, check_reference, ppo_state
@@ -72,7 +73,10 @@ def self_check(experiment: Experiment) -> list[CheckResult]:
     )
     results = []
     for name, check in zip(names, checks, strict=True):
-        fault = check()
+        try:
+            fault = check()
+        except DivergenceError as error:
+            fault = str(error)
         detail = fault or f"on {len(rollout)} decisions"
         results.append(CheckResult(name, fault is None, detail))
     return results
@@ -124,18 +128,19 @@ def _neighbours(policy: Policy, rollout: Rollout) -> str | None:
 
 
 def _padding(policy: Policy, rollout: Rollout) -> str | None:
-    """Cutting columns that no observation of a batch uses leaves the rest as it was."""
+    """Where an observation fills not all the columns, cutting the others changes nothing."""
     network, batch = policy.network, rollout.batch
-    used = int((batch.candidates >= 0).any(0).sum()) if batch.candidates.numel() else 0
-    if not 0 < used < batch.candidates.shape[1]:
+    counts = (batch.candidates >= 0).sum(1)
+    rows = (counts > 0) & (counts < batch.candidates.shape[1])
+    if not rows.any():
         return None
+    batch, used = batch[rows], int(counts[rows].max())
     keep = [*range(used), *range(policy.spec.observation.max_candidates, batch.mask.shape[1])]
-    narrow = ObservationBatch(
-        batch.context,
-        batch.candidates[:, :used],
-        batch.pairs[:, :used],
-        batch.numbers,
-        batch.mask[:, keep],
+    narrow = replace(
+        batch,
+        candidates=batch.candidates[:, :used],
+        pairs=batch.pairs[:, :used],
+        mask=batch.mask[:, keep],
     )
     trimmed = copy.deepcopy(network)
     trimmed.spec = replace(policy.spec.observation, max_candidates=used)
@@ -174,10 +179,7 @@ def _ratio(policy: Policy, rollout: Rollout) -> str | None:
 
 
 def _reference(policy: Policy, rollout: Rollout) -> str | None:
-    try:
-        check_reference(policy, Reference(policy), rollout)
-    except Exception as error:
-        return str(error)
+    check_reference(policy, Reference(policy), rollout)
     return None
 
 

@@ -134,8 +134,8 @@ def apply_gradients(
     # One look at both: NaN and inf survive the sum.
     if not math.isfinite(float(loss.detach() + norm)):
         raise DivergenceError(
-            f"{where}: loss {float(loss.detach()):.4g}, gradient norm {float(norm):.4g}; the weights "
-            "were left as they were; lower the learning rate, or look at the reward's scale"
+            f"{where}: loss {float(loss.detach()):.4g}, gradient norm {float(norm):.4g}; the "
+            "weights were left as they were; lower the learning rate, or look at the reward's scale"
         )
     optimizer.step()
     return norm

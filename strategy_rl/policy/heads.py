@@ -81,7 +81,7 @@ class CandidateScorer(nn.Module):
         if self.pairs is not None:
             features += self.pairs(pairs)
         scores = self.hidden(dropout(features.tanh_()))
-        scores = torch.baddbmm(scores, keys, query[:, :, None], alpha=self.scale)
+        scores = torch.baddbmm(scores, keys, (query * self.scale)[:, :, None])
         if self.linear is not None:
             scores = scores + self.linear(pairs)
         return cast(Tensor, scores.squeeze(-1) * torch.exp(-self.log_temperature))

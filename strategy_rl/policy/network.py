@@ -32,6 +32,8 @@ from strategy_rl.policy.heads import (
 from strategy_rl.policy.observations import ObservationBatch
 from strategy_rl.policy.spaces import ObservationSpec
 
+FRESH_GAIN = 0.1  # of the context: a fresh policy is near uniform
+
 Embed = Callable[[Tensor], Tensor]  # ids (...,) to unit-RMS embeddings (..., D), zeros for NO_TEXT
 
 
@@ -102,9 +104,13 @@ class CandidateNetwork(nn.Module):
         size, numbers = sizes.projection_size, spec.num_numbers
         self.normalizer = NumberNormalizer(numbers)
         self.context_projection = ContextProjection(
-            spec.num_slots, sizes.embedding_size, size, gain=0.1
+            spec.num_slots, sizes.embedding_size, size, gain=FRESH_GAIN
         )
         self.candidate_projection = orthogonal(sizes.embedding_size, size, 1.0, bias=False)
+        if spec.num_slots:  # the bilinear score begins as a likeness to the last turn
+            with torch.no_grad():
+                last = self.context_projection.slots[-1].weight
+                last.copy_(FRESH_GAIN * self.candidate_projection.weight)
         self.scorer = CandidateScorer(size, sizes.num_pairs, numbers, sizes.hidden_sizes[1:])
         heads = [NUM_STATISTICS + numbers, *sizes.hidden_sizes]
         self.special_head = (
@@ -139,9 +145,8 @@ class CandidateNetwork(nn.Module):
         logprobs = masked.log_softmax(-1)
         sureness = score_statistics(masked.detach(), logprobs.detach(), mask)
         statistics = torch.cat([sureness, numbers], -1)
-        if self.special_head is None:
-            distribution = Categorical(logprobs)
-        else:
+        distribution = Categorical(logprobs)
+        if self.special_head is not None:
             logits = torch.cat([logprobs, self.special_head(statistics)], -1)
             distribution = Categorical.from_logits(logits, batch.mask, self.action.num_special)
         values = self.value_head(torch.cat([statistics, query.detach()], -1)).squeeze(-1)

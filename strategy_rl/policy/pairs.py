@@ -15,6 +15,7 @@ from strategy_rl.features import TextTable
 _WORD = re.compile(r"[\u3400-\u9fff]|[^\W_]+")
 _CJK = re.compile(r"[\u3400-\u9fff]")
 _LEXICAL = 6
+_SHARE_SCALE, _COSINE_SCALE = 3.0, 5.0  # to a spread near 1, which Adam expects
 _MAX_CACHED = 200_000
 
 
@@ -67,15 +68,15 @@ class PairFeatures:
             count = max(len(words), 1)
             shared = len(words & last)
             out[row, :_LEXICAL] = (
-                shared / count,
-                len(words & everything) / count,
-                shared / max(len(last), 1),
+                _SHARE_SCALE * shared / count,
+                _SHARE_SCALE * len(words & everything) / count,
+                _SHARE_SCALE * shared / max(len(last), 1),
                 candidate in turns,
                 np.log1p(len(words)) / 3,
                 (np.log1p(len(words)) - np.log1p(len(last))) / 3,
             )
         if self.table.is_frozen:
-            out[:, _LEXICAL:] = self._cosines(context, candidates)
+            out[:, _LEXICAL:] = _COSINE_SCALE * self._cosines(context, candidates)
         return out
 
     def _cosines(self, context: np.ndarray, candidates: np.ndarray) -> np.ndarray:

@@ -10,17 +10,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
 
 from strategy_rl import files
 from strategy_rl.backbone import BackboneSettings, LoraSettings, load_backbone
-from strategy_rl.errors import ModelError
+from strategy_rl.errors import InputError, ModelError
 from strategy_rl.features import TextTable
 from strategy_rl.models import resolve_model
 
 if TYPE_CHECKING:
-    from strategy_rl.policy.policy import Policy
+    from strategy_rl.policy.policy import BackboneSource, Policy
 
 FORMAT = 1
 CONFIG, WEIGHTS, CARD, BACKBONE = "config.json", "model.safetensors", "README.md", "backbone"
@@ -61,30 +62,21 @@ def load(directory: Path, device: str) -> Policy:
     Raises:
         ModelError: The folder is incomplete, of another format, or its backbone has changed.
     """
-    from strategy_rl.policy.policy import BackboneSource, Policy
+    from strategy_rl.policy.policy import Policy
 
-    if not (directory / CONFIG).is_file():
-        raise ModelError(f"{directory} holds no {CONFIG}; expected a folder of save_pretrained")
+    config = _config(directory)
     try:
-        config = files.read_json(directory / CONFIG)
-        if config["format"] != FORMAT:
-            raise ModelError(
-                f"{directory / CONFIG}: format {config['format']}, this version reads {FORMAT}"
-            )
-        spec = _spec(config["spec"])
-        saved = config["backbone"]
+        spec, saved = _spec(config["spec"]), config["backbone"]
+        source = None if saved is None else _source(saved)
         state = load_file(directory / WEIGHTS, device=device)
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
         raise ModelError(f"{directory}: damaged: {type(error).__name__}: {error}") from error
-    if saved is None:
+    if source is None:
         policy = Policy(spec, None, device=device)
     else:
-        lora = LoraSettings(**_tuples(saved["settings"].pop("lora")))
-        settings = BackboneSettings(**saved["settings"], lora=lora)
-        source = BackboneSource(saved["model"], saved["revision"], settings)
         included = directory / BACKBONE
         model = str(included) if saved["included"] else str(resolve_model(source.model))
-        backbone = load_backbone(model, settings, revision=source.revision, device=device)
+        backbone = load_backbone(model, source.settings, revision=source.revision, device=device)
         if backbone.base_digest != saved["digest"]:
             raise ModelError(
                 f"{directory}: its backbone {source.model!r} is not the one it was trained with "
@@ -96,6 +88,29 @@ def load(directory: Path, device: str) -> Policy:
     except (RuntimeError, KeyError) as error:
         raise ModelError(f"{directory / WEIGHTS} does not fit {CONFIG}: {error}") from error
     return policy
+
+
+def _config(directory: Path) -> Any:
+    if not (directory / CONFIG).is_file():
+        raise ModelError(f"{directory} holds no {CONFIG}; expected a folder of save_pretrained")
+    try:
+        config = files.read_json(directory / CONFIG)
+        found = config["format"]
+    except (InputError, KeyError, TypeError) as error:
+        raise ModelError(f"{directory}: damaged: {type(error).__name__}: {error}") from error
+    if found != FORMAT:
+        raise ModelError(f"{directory / CONFIG}: format {found}, this version reads {FORMAT}")
+    return config
+
+
+def _source(saved: dict[str, Any]) -> BackboneSource:
+    from strategy_rl.policy.policy import BackboneSource
+
+    settings = dict(saved["settings"])
+    lora = LoraSettings(**_tuples(settings.pop("lora")))
+    return BackboneSource(
+        saved["model"], saved["revision"], BackboneSettings(**settings, lora=lora)
+    )
 
 
 def _spec(saved: dict[str, Any]) -> Any:
