@@ -230,12 +230,7 @@ class StepCollector:
     def restart(self, first_episode: int) -> None:
         """Reset every slot; episodes are numbered from `first_episode`."""
         self._next_episode = first_episode
-        numbers = range(self.slots.num_slots)
-        plans = [self._take_plan() for _ in numbers]
-        results = self.slots.reset(
-            numbers, [plan.seed for plan in plans], [plan.options for plan in plans]
-        )
-        self._active = [_Slot(r.obs, r.info, n) for n, r in enumerate(results)]
+        self._active = self._fresh(range(self.slots.num_slots))
 
     @property
     def is_started(self) -> bool:
@@ -256,6 +251,7 @@ class StepCollector:
         for step in range(num_steps):
             with self.slots.blamed(numbers):
                 actions = record.decide(self.policy, self._active, rng)
+            free = []
             for number, result in zip(numbers, self.slots.step(numbers, actions), strict=True):
                 slot = self._active[number]
                 ended = result.terminated or result.truncated
@@ -264,13 +260,17 @@ class StepCollector:
                 record.observe(slot, result)
                 slot.obs, slot.info = result.obs, result.info
                 if ended:
-                    self._active[number] = self._reset(number, slot.step)
+                    free.append(number)
+            for slot in self._fresh(free):
+                slot.step = self._active[slot.column].step
+                self._active[slot.column] = slot
         return record.finish(self.policy)
 
-    def _reset(self, number: int, step: int) -> _Slot:
-        plan = self._take_plan()
-        result = self.slots.reset([number], [plan.seed], [plan.options])[0]
-        return _Slot(result.obs, result.info, number, step)
+    def _fresh(self, numbers: Sequence[int]) -> list[_Slot]:
+        """Start the next episodes in the slots named."""
+        plans = [self._take_plan() for _ in numbers]
+        results = self.slots.reset(numbers, [p.seed for p in plans], [p.options for p in plans])
+        return [_Slot(r.obs, r.info, n) for n, r in zip(numbers, results, strict=True)]
 
     def _take_plan(self) -> EpisodePlan:
         self._next_episode += 1

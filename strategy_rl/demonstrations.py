@@ -15,7 +15,7 @@ from torch import Tensor
 from strategy_rl.collector import EpisodePlan
 from strategy_rl.env import EnvSlots
 from strategy_rl.episodes import json_line, plain
-from strategy_rl.errors import InputError
+from strategy_rl.errors import EnvironmentFault, InputError
 from strategy_rl.policy.distributions import ActionSpec
 from strategy_rl.policy.observations import ObservationBatch
 from strategy_rl.policy.policy import Policy
@@ -63,11 +63,16 @@ class RawDemonstrations:
 
         Raises:
             InputError: An action does not fit the action space, or is illegal where it is taken.
+            EnvironmentFault: An observation does not fit its space; `place` says which.
         """
-        chunks = range(0, len(self.observations), 1024)
-        batches = [
-            policy.encode(self.observations[i : i + 1024], self.masks[i : i + 1024]) for i in chunks
-        ]
+        batches = []
+        for start in range(0, len(self.observations), 1024):
+            part = slice(start, start + 1024)
+            try:
+                batches.append(policy.encode(self.observations[part], self.masks[part]))
+            except EnvironmentFault as fault:
+                fault.place = start + (fault.place or 0)
+                raise
         batch = ObservationBatch.concatenate(batches)
         actions = _as_tensor(self.actions, policy.spec.action).to(policy.device)
         _refuse_illegal(actions, batch.mask, policy.spec.action)

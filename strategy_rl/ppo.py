@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -184,16 +184,13 @@ def ppo_state(policy: Policy, config: PPOConfig, backbone_learning_rate: float) 
     """A fresh optimizer and counters at 0; frozen projections are left out from here on."""
     if config.freeze_projections:
         policy.freeze_projections()
-    heads = [p for p in policy.network.head_parameters() if p.requires_grad]
+    head_rate = config.head_learning_rate
+    heads = [] if head_rate is None else list(policy.network.head_parameters())
     known = {id(p) for p in heads}
     rest = [p for p in policy.network.parameters() if p.requires_grad and id(p) not in known]
-    head_rate = config.head_learning_rate
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": rest, "initial_lr": config.learning_rate},
-        {
-            "params": heads,
-            "initial_lr": config.learning_rate if head_rate is None else head_rate,
-        },
+        {"params": heads, "initial_lr": head_rate},
         {"params": list(policy.backbone_parameters()), "initial_lr": backbone_learning_rate},
     ]
     groups = [group for group in groups if group["params"]]
@@ -225,7 +222,8 @@ class Decisions(NamedTuple):
 
     def take(self, index: Tensor | slice) -> Decisions:
         """Some of them."""
-        return Decisions(*(part if part is None else part[index] for part in self))
+        taken: list[Any] = [part if part is None else part[index] for part in self]
+        return Decisions(*taken)
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from strategy_rl.demonstrations import (
     read_demonstrations,
     roll_expert,
 )
-from strategy_rl.errors import InputError, RunError
+from strategy_rl.errors import EnvironmentFault, InputError, RunError
 from strategy_rl.evaluation import greedy_return, reward_spread
 from strategy_rl.features import TextTable
 from strategy_rl.folder import (
@@ -130,8 +130,8 @@ def evaluate(path: Path | str, *, split: str = "test", policy: str = "ppo") -> s
         raise RunError(f"{path} is no run folder: it holds no {CONFIG}")
     experiment = load_experiment(path / CONFIG)
     saved = path / {"ppo": "policy", "sft": "policy-sft"}.get(policy, "")
-    loaded = Policy.from_pretrained(saved) if policy in ("ppo", "sft") else None
     with files.locked(path):
+        loaded = Policy.from_pretrained(saved) if policy in ("ppo", "sft") else None
         return judge_one(path, experiment, split, policy, loaded)
 
 
@@ -143,15 +143,14 @@ def _work_seeds(path: Path, experiment: Experiment, seeds: Sequence[int]) -> Run
         seeded = experiment.model_copy(update={"seed": seed})
         if not (folder / CONFIG).is_file():
             prepare_folder(folder, seeded)
-        if read_status(folder) != "complete":
-            _work(folder, seeded)
+        _work(folder, seeded)
     samples = experiment.evaluation.bootstrap_samples
     return Run(path, combine_runs(folders, bootstrap_samples=samples))
 
 
 def _work(path: Path, experiment: Experiment, stages: Stages | None = None) -> Run:
     """All stages of one seed, from wherever the folder is."""
-    if read_status(path) == "complete":
+    if read_status(path) == "complete" and (path / "report.json").is_file():
         return Run(path, files.read_json(path / "report.json"))
     with working_in(path, experiment) as session:
         report = (stages or Stages(experiment)).all(session)
@@ -177,12 +176,21 @@ class Stages:
         self.raw: dict[str, RawDemonstrations] = {}
         path = experiment.sft.demonstrations
         if path is not None:
-            self.raw["file"] = read_demonstrations(Path(path))
+            self.raw["file"] = self.read_file(Path(path))
         elif experiment.sft.epochs and not has_expert(self.world.train, self.seed):
             raise InputError(
                 "the task has no expert (its info holds no `expert_action`); give "
                 "sft.demonstrations, or set sft.epochs=0"
             )
+
+    def read_file(self, path: Path) -> RawDemonstrations:
+        """Demonstrations that this policy can learn from."""
+        raw = read_demonstrations(path)
+        try:
+            raw.encode(self.policy)
+        except EnvironmentFault as fault:
+            raise InputError(f"{path}:{(fault.place or 0) + 1}: {fault}") from fault
+        return raw
 
     def all(self, session: Session) -> dict[str, Any]:
         """Train, judge, report, export."""

@@ -215,9 +215,9 @@ def working_in(path: Path, experiment: Experiment) -> Iterator[Session]:
     """
     with files.locked(path), status_kept(path), Signals().held() as signals:
         remove_leftovers(path)
-        note_environment(path)
         session = Session(path, experiment, signals)
         try:
+            note_environment(path)
             yield session
         finally:
             session.logger.close()

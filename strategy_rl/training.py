@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from strategy_rl.errors import CheckpointError, DivergenceError
+from strategy_rl.errors import CheckpointError, DivergenceError, ModelError
 from strategy_rl.policy.policy import Policy
 
 
@@ -69,7 +69,11 @@ class TrainingState:
         }
 
     def load(self, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> None:
-        """Put back what `tensors` and `counters` were."""
+        """Put back what `tensors` and `counters` were.
+
+        Raises:
+            CheckpointError: Something is missing, or has another shape.
+        """
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {
@@ -81,9 +85,16 @@ class TrainingState:
         missing = sorted(set(self.counters) - set(counters))
         if missing:
             raise CheckpointError(f"the checkpoint lacks the counters {missing}")
-        self.policy.load_state(part("policy."))
         self.best = part("best.")
-        load_optimizer(self.optimizer, part("optimizer."))
+        if not self.best and counters["best_score"] > self.counters["best_score"]:
+            raise CheckpointError("the checkpoint lacks the best weights")
+        try:
+            if self.best:
+                self.policy.load_state(self.best)  # shows now, not at the end, that they fit
+            self.policy.load_state(part("policy."))
+            load_optimizer(self.optimizer, part("optimizer."))
+        except (KeyError, ValueError, RuntimeError, ModelError) as error:
+            raise CheckpointError(f"the checkpoint does not fit the policy: {error}") from error
         self.counters.update(counters)
 
     def keep_best(self, score: float, *, ties: bool = False) -> bool:
@@ -128,15 +139,18 @@ def apply_gradients(
     Raises:
         DivergenceError: The loss or a gradient is not finite; the weights are as they were.
     """
-    optimizer.zero_grad(set_to_none=True)
+    for parameter in parameters:
+        parameter.grad = None
     loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    norm = nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+    norm = nn.utils.get_total_norm(p.grad for p in parameters if p.grad is not None)
     # One look at both: NaN and inf survive the sum.
     if not math.isfinite(float(loss.detach() + norm)):
         raise DivergenceError(
             f"{where}: loss {float(loss.detach()):.4g}, gradient norm {float(norm):.4g}; the "
             "weights were left as they were; lower the learning rate, or look at the reward's scale"
         )
+    if norm > max_grad_norm:
+        nn.utils.clip_grads_with_norm_(parameters, max_grad_norm, norm)
     optimizer.step()
     return norm
 

@@ -34,6 +34,7 @@ class Settings:
     minibatch_size: int = 256
     iterations: int = 8
     kl_coef: float = 0.0
+    pair_features: bool = False
     freeze_projections: bool = False
 
     @property

@@ -75,17 +75,18 @@ def make_table(rows: Rows) -> TextTable:
     """A table that holds every text."""
     given = GivenVectors(rows.vectors())
     table = TextTable(given, given)  # type: ignore[arg-type]  # all that a table asks of either
-    table.prepare([f"text {i}" for i in range(rows.num_texts)])
+    table.prepare(rows.all_names)
     return table
 
 
-def make_policy(slots: EnvSlots, table: TextTable) -> Policy:
-    """A fresh policy: 384 to 64, then 64-64, pair features on."""
+def make_policy(slots: EnvSlots, table: TextTable, pair_features: bool) -> Policy:
+    """A fresh policy: 384 to 64, then 64-64."""
     action = action_spec(slots.action_space)
     observation = observation_spec(slots.observation_space, action, context_turns=1)
-    sizes = NetworkSizes(WIDTH, num_pair_features(table, observation.num_slots), 64, (64, 64))
+    num_pairs = num_pair_features(table, observation.num_slots) if pair_features else 0
+    sizes = NetworkSizes(WIDTH, num_pairs, 64, (64, 64))
     seed_torch(0)
-    return Policy(PolicySpec(observation, action, sizes), table)
+    return Policy(PolicySpec(observation, action, sizes, pair_features=pair_features), table)
 
 
 def measure(settings: Settings) -> Figures:
@@ -94,7 +95,7 @@ def measure(settings: Settings) -> Figures:
     rows = Rows(settings.num_rows, settings.num_candidates, settings.pool)
     register(TASK, entry_point=PickRight, kwargs={"rows": rows})
     slots = make_slots(TASK, {}, settings.num_envs)
-    policy = make_policy(slots, make_table(rows))
+    policy = make_policy(slots, make_table(rows), settings.pair_features)
     config = ppo_config(settings)
     steps = StepCollector(policy, slots, ppo_plan(list(range(rows.num_rows)), seed=0))
     steps.restart(0)

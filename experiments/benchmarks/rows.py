@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import gymnasium
@@ -45,6 +46,15 @@ class Rows:
         chosen[self.label(row)] = self.num_rows + row
         return [row, *chosen]
 
+    def names(self, row: int) -> tuple[str, ...]:
+        """The texts of a row; they are their own names."""
+        return tuple(map(self.all_names.__getitem__, self.texts(row)))
+
+    @cached_property
+    def all_names(self) -> list[str]:
+        """Every text."""
+        return [f"text {i}" for i in range(self.num_texts)]
+
     def vectors(self) -> np.ndarray:
         """One vector a text, (texts, 384) float32, the same in every process."""
         rng = np.random.default_rng(0)
@@ -77,19 +87,17 @@ class PickRight(gymnasium.Env[dict[str, Any], np.int64]):
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Play row `options["row"]`, else a random one."""
-        super().reset(seed=seed)
+        """Play row `options["row"]`, else a random one; nothing else is random."""
         row = (options or {}).get("row")
-        self.row = int(self.np_random.integers(self.num_rows)) if row is None else row
-        context, *candidates = (f"text {i}" for i in self.rows.texts(self.row))
-        self._obs = {
-            "context": (context,),
-            "candidates": tuple(candidates),
-            "action_mask": self.mask,
-        }
-        return self._obs, {"row": self.row}
+        if row is None:
+            super().reset(seed=seed)
+            row = int(self.np_random.integers(self.num_rows))
+        context, *candidates = self.rows.names(row)
+        self.row = row
+        self.obs = {"context": (context,), "candidates": candidates, "action_mask": self.mask}
+        return self.obs, {"row": row}
 
     def step(self, action: np.int64) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        """Pay for the pick; what is observed then is never answered."""
+        """Pay for the pick; the episode is over, and nothing else is observed."""
         reward = float(action == self.rows.label(self.row))
-        return self._obs, reward, True, False, {"row": self.row}
+        return self.obs, reward, True, False, {"row": self.row}

@@ -94,6 +94,7 @@ class ObservationEncoder:
                 raise _misfit(error, row) from error
             if self.pairs and offered:
                 pairs[row, :offered] = self.pairs.of(context[row], candidates[row, :offered])
+        self._require_legal(mask)
         arrays = (context, candidates, pairs, numbers, mask)
         return ObservationBatch(*(torch.from_numpy(array) for array in arrays))
 
@@ -136,7 +137,7 @@ class ObservationEncoder:
                 )
             out[start : start + width] = value
             start += width
-        if not np.isfinite(out).all():
+        if start and not np.isfinite(out).all():
             raise EnvironmentFault(f"an observation holds numbers that are not finite: {out}")
 
     def _mask_into(self, given: Any, offered: int, out: np.ndarray) -> None:
@@ -151,12 +152,15 @@ class ObservationEncoder:
             out[:] = True
         if self.spec.max_candidates:
             out[offered : self.spec.max_candidates] = False
+
+    def _require_legal(self, mask: np.ndarray) -> None:
+        """Every factor of every observation has a legal action; `mask` has shape (B, A)."""
         start = 0
         for size in self.action.sizes if self.action.kind != "box" else ():
-            if not out[start : start + size].any():
-                raise EnvironmentFault(
-                    "an observation leaves no legal action; end the episode instead"
-                )
+            legal = mask[:, start : start + size].any(1)
+            if not legal.all():
+                text = "an observation leaves no legal action; end the episode instead"
+                raise _misfit(EnvironmentFault(text), int(legal.argmin()))
             start += size
 
 

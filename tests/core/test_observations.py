@@ -173,6 +173,7 @@ def test_words_are_letters_and_chinese_characters_count_alone_and_in_pairs():
 
 
 def test_pair_features_count_shared_words_repetitions_and_lengths(selection):
+    """Shares of words are multiplied by 3 and cosines by 5, to bring all to one scale."""
     context, offered = ("a b", "a red fox"), ("a red hen b", "a b", "")
     ids = [np.array(selection.table.ids(texts)) for texts in (context, offered)]
     found = PairFeatures(selection.table, 2).of(*ids)
@@ -180,14 +181,14 @@ def test_pair_features_count_shared_words_repetitions_and_lengths(selection):
     assert found[:, :6] == pytest.approx(
         np.array(
             [
-                [2 / 4, 3 / 4, 2 / 3, 0, log(4) / 3, (log(4) - log(3)) / 3],
-                [1 / 2, 2 / 2, 1 / 3, 1, log(2) / 3, (log(2) - log(3)) / 3],
+                [3 * 2 / 4, 3 * 3 / 4, 3 * 2 / 3, 0, log(4) / 3, (log(4) - log(3)) / 3],
+                [3 * 1 / 2, 3 * 2 / 2, 3 * 1 / 3, 1, log(2) / 3, (log(2) - log(3)) / 3],
                 [0, 0, 0, 0, 0, -log(3) / 3],
             ]
         )
     )
-    assert found[1, 6] == pytest.approx(1.0, abs=1e-5)  # the cosine of a text with itself
-    assert (np.abs(found[:, 6:]) <= 1 + 1e-6).all()
+    assert found[1, 6] == pytest.approx(5.0, abs=1e-4)  # 5 x the cosine of a text with itself
+    assert (np.abs(found[:, 6:]) <= 5 + 1e-4).all()
 
 
 def test_pair_features_of_a_missing_turn_are_nothing(selection):

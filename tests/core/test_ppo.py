@@ -5,9 +5,11 @@ import math
 from dataclasses import replace
 from types import SimpleNamespace
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import Numbered, numbers_policy, policy_of, question, selection_policy, stir, train
@@ -55,6 +57,18 @@ def test_a_policy_that_changed_after_the_rollout_shows_as_a_ratio_that_is_not_on
 
     with pytest.raises(DivergenceError, match="ratio of new to old probability"):
         train(policy, collect=collect)
+
+
+def test_a_mask_that_is_forgotten_after_the_rollout_shows_as_a_ratio_that_is_not_one():
+    slots = make_slots(f"{PROBES}Mask-v0", {}, 4)
+    policy = stir(policy_of(slots.observation_space, slots.action_space))
+    plans = [EpisodePlan(number) for number in range(24)]
+    rollout = collect_episodes(policy, slots, plans, np.random.default_rng(0))
+    assert not rollout.batch.mask.all()
+    train(policy, collect=lambda iteration: rollout, iterations=1, learning_rate=0.0)
+    forgotten = replace(rollout.batch, mask=torch.ones_like(rollout.batch.mask))
+    with pytest.raises(DivergenceError, match="ratio of new to old probability"):
+        train(policy, collect=lambda iteration: replace(rollout, batch=forgotten))
 
 
 def test_a_reference_that_is_not_the_start_shows_as_a_kl_that_does_not_start_at_0():
@@ -362,3 +376,48 @@ def test_the_observations_statistics_are_saved_with_the_policy_and_stay_in_evalu
         obs = np.array([number], np.float32)
         assert again.act(obs, greedy=True) == policy.act(obs, greedy=True)
     assert again.act(np.zeros(1)).value != stir(numbers_policy(), 1.0).act(np.zeros(1)).value
+
+
+# Other action spaces.
+
+
+class Follow(gymnasium.Env):
+    """One step; the observation is 0 or 1, and the answer should say so in every dimension."""
+
+    observation_space = spaces.Box(0, 1, (1,), np.float32)
+
+    def __init__(self, action_space, right):
+        self.action_space, self.right = action_space, right
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.bit = int(self.np_random.integers(2))
+        return np.full(1, self.bit, np.float32), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        off = np.abs(np.asarray(action, float) - self.right[self.bit])
+        return np.full(1, self.bit, np.float32), float(-np.minimum(off, 1).sum()), True, False, {}
+
+
+@pytest.mark.parametrize(
+    ("space", "right", "tolerance"),
+    [
+        (spaces.MultiDiscrete([2, 3]), ([1, 0], [0, 2]), 0),
+        (spaces.Box(-2, 2, (2,), np.float32), ([0.5, -0.5], [-1.0, 0.0]), 0.25),
+    ],
+)
+def test_factors_and_boxes_learn_the_right_answer_to_each_observation(space, right, tolerance):
+    policy = policy_of(Follow.observation_space, space, init_log_std=-0.7)
+    slots = EnvSlots(lambda: Follow(space, right), 64)
+
+    def collect(iteration):
+        plans = [EpisodePlan(64 * iteration + i) for i in range(64)]
+        return collect_episodes(policy, slots, plans, np.random.default_rng(iteration))
+
+    options = {"iterations": 40, "epochs": 4, "minibatch_size": 64, "learning_rate": 2e-2}
+    logs = train(policy, collect=collect, **options)
+    for bit in (0, 1):
+        action = policy.act(np.full(1, bit, np.float32), greedy=True).action
+        assert action == pytest.approx(right[bit], abs=tolerance)
+    assert logs[-1]["rollout/return_mean"] > logs[0]["rollout/return_mean"] + 0.5

@@ -12,7 +12,10 @@ from gymnasium import spaces
 from strategy_rl_envs.kit.selection import selection_mask, selection_spaces
 
 SYLLABLES = ("ba", "do", "fi", "gu", "ke", "lo", "mi", "nu", "pa", "ro", "si", "tu")
-FAULTS = ("raise", "reset", "nan", "text", "mismatch", "mask", "wide_mask", "lost")
+FAULTS = (
+    *("raise", "reset", "nan", "text", "mismatch", "lost"),
+    *("mask", "wide_mask", "nan_state", "no_state"),
+)
 
 
 class Drift(gymnasium.Env[dict[str, Any], np.int64]):
@@ -22,6 +25,7 @@ class Drift(gymnasium.Env[dict[str, Any], np.int64]):
         expert: Whether the info names what to do.
         fault: What goes wrong, one of `FAULTS`; None: nothing.
         after: Steps that an environment plays before it does.
+        split_at_fault: In which split.
     """
 
     observation_space = spaces.Dict(
@@ -32,8 +36,19 @@ class Drift(gymnasium.Env[dict[str, Any], np.int64]):
     )
     action_space = spaces.Discrete(3)
 
-    def __init__(self, expert: bool = True, fault: str | None = None, after: int = 0) -> None:
-        self.expert, self.fault, self.after = expert, fault, after
+    mended = False
+
+    def __init__(
+        self,
+        split: str = "train",
+        *,
+        expert: bool = True,
+        fault: str | None = None,
+        after: int = 0,
+        split_at_fault: str = "train",
+    ) -> None:
+        self.expert, self.after = expert, after
+        self.fault = fault if split == split_at_fault else None
         self._played = 0
 
     def reset(
@@ -74,12 +89,16 @@ class Drift(gymnasium.Env[dict[str, Any], np.int64]):
         if self._due("wide_mask"):
             mask = np.ones(5, np.int8)
         state = np.array([self._place, 10 + 5 * self._place, self._steps], np.float32)
-        best = 1 if abs(self._place) < 0.5 else 2 if self._place < 0 else 0
+        best = 1 if abs(self._place) < 2 else 2 if self._place < 0 else 0  # he is lazy
         info = {"expert_action": best} if self.expert else {}
+        if self._due("nan_state"):
+            state[1] = np.nan
+        if self._due("no_state"):
+            return {"action_mask": mask}, info
         return {"state": state, "action_mask": mask}, info
 
     def _due(self, fault: str) -> bool:
-        return self.fault == fault and self._played >= self.after
+        return self.fault == fault and self._played >= self.after and not self.mended
 
 
 class Words(gymnasium.Env[dict[str, Any], np.int64]):

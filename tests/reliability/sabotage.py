@@ -49,6 +49,22 @@ def _name(target: Path | BinaryIO) -> str:
     return target.name if isinstance(target, Path) else Path(target.name).name
 
 
+def only_save(*, folder: str, at: int, number: int | None = None, trace: str | None = None) -> None:
+    """Save checkpoint 2 in a folder on a broken disk, and do nothing else."""
+    import torch
+
+    from strategy_rl.checkpoint import Checkpoints
+    from strategy_rl.errors import StorageError
+
+    break_disk(at=at, number=number, trace=trace)
+    try:
+        Checkpoints(Path(folder), keep=1).save(2, {"weights": torch.full((3,), 2.0)}, {"n": 2})
+    except StorageError as error:
+        os.write(1, str(error).encode())
+        os._exit(error.exit_code)
+    os._exit(0)
+
+
 def leave_out_plots() -> None:
     """Write reports without pictures."""
     import strategy_rl.report
@@ -103,22 +119,28 @@ def signal_at(
     setattr(owner, name, wrapped)
 
 
-def forget(*, component: str) -> None:
-    """A resume leaves one component of the state as it is in a fresh run."""
+def mend() -> None:
+    """The faulty task is repaired; its settings stay as they were."""
+    from reliability_tasks import Drift
+
+    Drift.mended = True
+
+
+def forget(*, names: Sequence[str]) -> None:
+    """A resume leaves a part of the state as a fresh run has it.
+
+    Args:
+        names: Tensors, or one counter as `counters.NAME`.
+    """
     from strategy_rl.training import TrainingState
 
     real = TrainingState.load
 
     def load(self: TrainingState, tensors: dict[str, Any], counters: dict[str, Any]) -> None:
-        fresh, kind = self.tensors(), component.partition(".")[0]
-        name = component.partition(".")[2]
-        tensors, counters = dict(tensors), dict(counters)
-        if kind == "counters":
-            counters[name] = self.counters[name]
-        elif name in fresh:
-            tensors[name] = fresh[name]
-        else:
-            del tensors[name]
-        real(self, tensors, counters)
+        fresh = self.tensors()
+        kept = {name: tensor for name, tensor in tensors.items() if name not in names}
+        kept |= {name: fresh[name] for name in names if name in fresh}
+        fresh_counters = {key: self.counters[key] for key in counters if f"counters.{key}" in names}
+        real(self, kept, {**counters, **fresh_counters})
 
     TrainingState.load = load  # type: ignore[method-assign]

@@ -37,7 +37,7 @@ DRIFT: Fields = {
     "task": {"id": "reliability_tasks:reliability/Drift-v0"},
     "policy": {"hidden_sizes": [16]},
     "sft": {
-        "epochs": 8,
+        "epochs": 12,
         "batch_size": 64,
         "learning_rate": 0.02,
         "early_stopping": {"metric": "return", "patience": 2},
@@ -48,7 +48,7 @@ DRIFT: Fields = {
         "num_envs": 4,
         "num_steps": 16,
         "minibatch_size": 16,
-        "learning_rate": 0.02,
+        "learning_rate": 0.01,
         "evaluate_every": 1,
         "adaptive_kl": {"target": 0.02, "horizon": 100},
         "normalize_observations": True,
