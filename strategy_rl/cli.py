@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -61,8 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(faults: Sequence[str], code: int) -> int:
-    for fault in faults:
-        print("error:", fault.replace("\n", " "), file=sys.stderr)
+    with suppress(BrokenPipeError):  # the code tells what nobody reads
+        for fault in faults:
+            print("error:", fault.replace("\n", " "), file=sys.stderr)
     return code
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 LOG_RATIO_LIMIT = 20.0  # exp(20) is still finite in float32
 
@@ -76,7 +77,7 @@ def ppo_loss(  # noqa: PLR0913 - the terms of the equation, by name only
     clipped_ratio = ratio.clamp(1 - clip_range, 1 + clip_range)
     policy_loss = -torch.minimum(ratio * advantages, clipped_ratio * advantages).sum() / count
 
-    squared_error = (new_values - returns).square()
+    squared_error = functional.mse_loss(new_values, returns, reduction="none")
     if value_clip_range is not None:
         clipped = values + (new_values - values).clamp(-value_clip_range, value_clip_range)
         squared_error = torch.maximum(squared_error, (clipped - returns).square())
@@ -122,7 +123,7 @@ def sft_loss(
     metrics = {"loss": loss, "accuracy": matches.to(logprobs.dtype).mean()}
     if contrastive_logits is not None:
         targets = torch.arange(len(contrastive_logits), device=contrastive_logits.device)
-        metrics["contrastive_loss"] = torch.nn.functional.cross_entropy(contrastive_logits, targets)
+        metrics["contrastive_loss"] = functional.cross_entropy(contrastive_logits, targets)
         loss = loss + contrastive_coef * metrics["contrastive_loss"]
     return Loss(loss, {name: value.detach() for name, value in metrics.items()})
 

@@ -190,7 +190,8 @@ class Signals:
         A signal that is ignored from outside, as SIGHUP is under `nohup`, stays ignored.
         """
         in_main_thread = threading.current_thread() is threading.main_thread()
-        mine = [s for s in SIGNALS if in_main_thread and signal.getsignal(s) != signal.SIG_IGN]
+        foreign = (signal.SIG_IGN, None)  # None: a handler that Python did not install
+        mine = [s for s in SIGNALS if in_main_thread and signal.getsignal(s) not in foreign]
         handlers = {signum: signal.signal(signum, self._take) for signum in mine}
         try:
             yield self

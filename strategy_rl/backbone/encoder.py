@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +23,7 @@ from torch import Tensor, nn
 from strategy_rl.backbone.quiet import some
 from strategy_rl.backbone.settings import BackboneSettings
 from strategy_rl.errors import ModelError
-from strategy_rl.files import write_bytes
+from strategy_rl.files import storage_errors, write_bytes
 
 _CHUNK_TOKENS = 4096  # padded tokens of one forward pass: bounds memory, fills the cores
 _VOLATILE = ("_name_or_path", "transformers_version", "dtype", "architectures", "use_cache")
@@ -178,13 +181,14 @@ class Backbone(nn.Module):
         directory.mkdir(parents=True, exist_ok=True)
         write_bytes(directory / "model.safetensors", save(state, metadata={"format": "pt"}))
         config.save_pretrained(directory)  # type: ignore[union-attr,operator]
-        self.tokenizer.save_pretrained(directory)
+        self.save_tokenizer(directory)
 
     def save_tokenizer(self, directory: Path) -> None:
         """Write the tokenizer alone, without the traces of how it was last called."""
         self.tokenizer.backend_tokenizer.no_truncation()
         self.tokenizer.backend_tokenizer.no_padding()
-        self.tokenizer.save_pretrained(directory)
+        with storage_errors(directory), _plain_os_errors():
+            self.tokenizer.save_pretrained(directory)
 
     def _trainable(self) -> dict[str, nn.Parameter]:
         return {name: p for name, p in self.network.named_parameters() if p.requires_grad}
@@ -218,6 +222,18 @@ def _chunks(order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]
             chunk = []
         chunk.append(index)
     yield chunk
+
+
+@contextmanager
+def _plain_os_errors() -> Iterator[None]:
+    """Undo what the tokenizers library does with an OSError: it becomes text."""
+    try:
+        yield
+    except Exception as error:
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
 
 
 def _pad_id(tokenizer: Any) -> int:

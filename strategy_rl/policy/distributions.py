@@ -97,12 +97,11 @@ class Categorical:
 
     def entropy(self) -> Tensor:
         """Entropy over legal actions."""
-        return -(self.probs * self.stored.clamp(min=ILLEGAL / 2)).sum(-1)
+        return -(self.probs * self.stored).sum(-1)  # an illegal action adds 0 * ILLEGAL = 0
 
     def kl(self, other: Distribution) -> Tensor:
         """Exact KL over legal actions."""
-        difference = (self.stored - other.stored).masked_fill(self.stored < ILLEGAL / 2, 0.0)
-        return (self.probs * difference).sum(-1)
+        return (self.probs * (self.stored - other.stored)).sum(-1)
 
     def kl_to_reference(self, other: Distribution) -> Tensor:
         """KL between the distributions given that no special action is chosen."""

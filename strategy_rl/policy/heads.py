@@ -14,8 +14,18 @@ from torch import Tensor, nn
 
 from strategy_rl.policy.distributions import ILLEGAL
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU}
 NUM_STATISTICS = 8
+
+
+class Tanh(nn.Module):
+    """tanh in the memory of its input: the output of a linear layer, which nothing else reads."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        return x.tanh_()
+
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": Tanh, "relu": nn.ReLU, "gelu": nn.GELU}
 
 
 def orthogonal(inputs: int, outputs: int, gain: float, bias: bool = True) -> nn.Linear:

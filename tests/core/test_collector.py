@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from toys import Counter, counters, numbers_policy, stir
+from toys import Counter, Numbered, counters, numbers_policy, stir
 
 from strategy_rl.advantages import compute_gae
 from strategy_rl.assembly import ppo_plan
@@ -78,6 +78,16 @@ def test_a_mask_in_the_info_rules_what_is_sampled(policy):
     rollout = collect_episodes(policy, counters(3), plans(*range(30)), drawn())
     assert rollout.actions.tolist() == (rollout.steps % 2).tolist()  # Counter's one legal action
     assert not rollout.logprobs.any()  # of probability 1
+
+
+def test_environments_side_by_side_draw_their_actions_apart():
+    slots = EnvSlots(Numbered, 200)
+    rollout = collect_episodes(numbers_policy(), slots, plans(*range(200)), drawn())
+    assert rollout.actions.float().mean() == pytest.approx(0.5, abs=0.1)
+    again = collect_episodes(numbers_policy(), slots, plans(*range(200)), drawn())
+    other = collect_episodes(numbers_policy(), slots, plans(*range(200)), drawn(1))
+    assert again.actions.equal(rollout.actions)
+    assert not other.actions.equal(rollout.actions)
 
 
 def test_what_a_rollout_stores_is_the_distribution_that_was_drawn_from():

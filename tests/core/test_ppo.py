@@ -328,6 +328,20 @@ def test_the_adaptive_coefficient_rises_while_the_kl_is_above_its_target():
 # Scales.
 
 
+def test_advantages_are_normalised_in_each_minibatch_unless_told_not_to():
+    rollout = rollout_of(numbers_policy())
+
+    def policy_loss(normalize):
+        options = {"iterations": 1, "learning_rate": 0.0, "normalize_advantages": normalize}
+        logs = train(numbers_policy(), collect=lambda _: rollout, **options)
+        return logs[0]["ppo/policy_loss"]
+
+    # At ratio 1 it is minus the mean advantage, and at value 0 the advantage is the reward.
+    assert policy_loss(True) == pytest.approx(0.0, abs=1e-6)
+    assert policy_loss(False) == pytest.approx(-rollout.rewards.mean().item(), abs=1e-6)
+    assert rollout.rewards.mean() > 0.2
+
+
 def test_rewards_a_hundred_times_larger_are_explained_all_the_same():
     rollout = rollout_of(numbers_policy(actions=1), "Observation", 16)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -101,6 +102,11 @@ def signal_at(
     """
     for signum in ignored:
         signal.signal(signum, signal.SIG_IGN)
+    before(place, lambda: [os.kill(os.getpid(), signum) for signum in signums], call)
+
+
+def before(place: str, action: Callable[[], object], call: int = 1) -> None:
+    """Do something before a function, `module:function` or `module:Class.method`, is called."""
     module, _, path = place.partition(":")
     *owners, name = path.split(".")
     owner: Any = import_module(module)
@@ -112,11 +118,20 @@ def signal_at(
         nonlocal calls
         calls += 1
         if calls == call:
-            for signum in signums:
-                os.kill(os.getpid(), signum)
+            action()
         return real(*arguments, **options)
 
     setattr(owner, name, wrapped)
+
+
+def speak_to_nobody() -> None:
+    """The reader of what it prints has gone, as after `2>&1 | head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.dup2(writer, 1)
+    os.dup2(writer, 2)
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - it lives as long as the process
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
 
 
 def mend() -> None:
@@ -124,6 +139,38 @@ def mend() -> None:
     from reliability_tasks import Drift
 
     Drift.mended = True
+
+
+def limit_file_size(*, size: int, place: str) -> None:
+    """From the first call of a function on, no file may grow beyond so many bytes."""
+    import resource
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    before(place, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))
+
+
+def use_up_memory(*, place: str) -> None:
+    """The first call of a function asks torch for more than there can be."""
+    import torch
+
+    before(place, lambda: torch.empty(10**16))
+
+
+def spoil_weights(*, place: str) -> None:
+    """At the first call of a function all policies have weights that are not finite."""
+    import gc
+
+    import torch
+
+    from strategy_rl.policy import Policy
+
+    def spoil() -> None:
+        for found in gc.get_objects():
+            if isinstance(found, Policy):
+                for parameter in found.network.parameters():
+                    parameter.data.fill_(torch.nan)
+
+    before(place, spoil)
 
 
 def forget(*, names: Sequence[str]) -> None:
@@ -140,6 +187,9 @@ def forget(*, names: Sequence[str]) -> None:
         fresh = self.tensors()
         kept = {name: tensor for name, tensor in tensors.items() if name not in names}
         kept |= {name: fresh[name] for name in names if name in fresh}
+        # A fresh optimizer has no moments: they begin at 0.
+        moments = [name for name in names if name.startswith("optimizer.")]
+        kept |= {name: tensors[name] * 0 for name in moments}
         fresh_counters = {key: self.counters[key] for key in counters if f"counters.{key}" in names}
         real(self, kept, {**counters, **fresh_counters})
 

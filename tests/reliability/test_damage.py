@@ -134,12 +134,13 @@ def edit_format(run: Path) -> str:
 def cut_metrics(run: Path) -> str:
     size = (run / "metrics.jsonl").stat().st_size
     cut(run / "metrics.jsonl")
-    return f"metrics.jsonl holds {size // 2} bytes, its checkpoint 13 was made after "
+    number = int(newest(run).name.removeprefix("step-"))
+    return f"metrics.jsonl holds {size // 2} bytes, its checkpoint {number} was made after "
 
 
 def lose_metrics(run: Path) -> str:
     (run / "metrics.jsonl").unlink()
-    return "metrics.jsonl holds 0 bytes, its checkpoint 13 was made after "
+    return "; put the whole file back, or start a new run"
 
 
 @pytest.mark.parametrize(

@@ -45,10 +45,12 @@ def checkpoints_of(run: Path) -> dict[int, Checkpoint]:
 
 
 def parts_of(checkpoint: Checkpoint) -> Parts:
-    """What a checkpoint is made of: each counter, each tensor of the policy, kinds of the rest."""
+    """What a checkpoint is made of: each counter, each tensor of the network, kinds of the rest."""
     parts: dict[str, list[str]] = defaultdict(list)
     for name in checkpoint.tensors:
-        if name.startswith("policy."):
+        if name.startswith("policy.backbone."):
+            parts["policy.backbone"].append(name)
+        elif name.startswith("policy."):
             parts[name].append(name)
         elif name.startswith("best."):
             parts["best weights"].append(name)
@@ -80,14 +82,27 @@ def test_a_part_of_the_state_that_a_resume_forgets_shows_in_the_result(
         "sft": {"counters.epoch", "counters.stale", "counters.stopped"},
         "ppo": {"counters.kl_coef", "counters.return_count", "counters.next_episode"},
     }[stage]
-    assert wanted <= set(parts)
     signs = {
         part: first_sign(part, names, numbers, nursery, reference, tmp_path)
         for part, names in parts.items()
         if part not in unchanging([checkpoints[number] for number in numbers])
     }
+    assert wanted <= set(signs) | unchanging([checkpoints[number] for number in numbers])
     assert len(signs) > 10
     assert [part for part, sign in signs.items() if sign is None] == []
+
+
+def test_a_backbone_that_learns_is_part_of_the_state(
+    nursery: Nursery, reference_of: References, tmp_path: Path
+) -> None:
+    adapters = experiments.ADAPTERS
+    reference = reference_of({**adapters, "checkpoint": {"every": 1, "keep": 99}})
+    checkpoints = checkpoints_of(reference)
+    for stage in ("sft", "ppo"):
+        numbers = moments(checkpoints, stage)
+        names = parts_of(checkpoints[numbers[0]])["policy.backbone"]
+        assert len(names) > 3
+        assert first_sign("adapters", names, numbers, nursery, reference, tmp_path)
 
 
 def unchanging(checkpoints: list[Checkpoint]) -> set[str]:

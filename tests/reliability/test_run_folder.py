@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import pytest
 import tiny_experiments as experiments
 from comparison import differences, snapshot, status_of
 from conftest import References, as_of
-from nursery import HERE, Nursery
+from nursery import Nursery
 
 
 def test_a_second_process_in_a_run_folder_is_refused(
@@ -141,6 +139,7 @@ def test_a_run_of_several_seeds_goes_on_where_it_was_killed(
     assert snapshot(run) == before
 
 
+@pytest.mark.slow
 def test_a_start_with_seeds_that_is_killed_at_any_write_never_becomes_a_run_of_one(
     nursery: Nursery, tmp_path: Path
 ) -> None:
@@ -160,34 +159,14 @@ def test_a_start_with_seeds_that_is_killed_at_any_write_never_becomes_a_run_of_o
         assert code == 2, output
 
 
-def command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "strategy_rl.cli", *map(str, words)]
-
-
-def environment(cache: Path) -> dict[str, str]:
-    places = [str(HERE), os.environ.get("PYTHONPATH", "")]
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, places)),
-        "STRATEGY_RL_CACHE": str(cache),
-        "OMP_NUM_THREADS": "1",
-    }
-
-
 def test_a_reader_that_stops_early_does_not_stop_the_run(
-    reference_of: References, tmp_path: Path
+    nursery: Nursery, reference_of: References, tmp_path: Path
 ) -> None:
     file, run = experiments.write(tmp_path, experiments.SHORT), tmp_path / "run"
-    reader, writer = os.pipe()
-    os.close(reader)  # as after `| head -0`, for what it prints and for its log alike
-    done = subprocess.run(
-        command("run", file, "--out", run),
-        stdout=writer,
-        stderr=writer,
-        env=environment(tmp_path),
-        check=False,
-    )
-    os.close(writer)
-    assert done.returncode == 0
-    found = differences(run, reference_of(experiments.SHORT))
-    assert found in ([], ["report.md"])  # with pictures
+    code, _ = nursery.run("run", file, "--out", run, sabotage="speak_to_nobody")
+    assert code == 0
+    assert differences(run, reference_of(experiments.SHORT)) == []
+    run = as_of(reference_of(experiments.SHORT), 99, tmp_path / "other")
+    shutil.rmtree(run / "policy-sft")
+    code, _ = nursery.run("resume", run, sabotage="speak_to_nobody")
+    assert code == 4  # the exit code tells what nobody read

@@ -16,6 +16,7 @@ from nursery import Nursery
 from strategy_rl.checkpoint import Checkpoints
 
 KILLED = 137
+FILES = ("tensors.safetensors", "state.json", "MANIFEST.json")
 NUMBERS = {"killed": None, "full": errno.ENOSPC, "broken": errno.EIO, "forbidden": errno.EACCES}
 
 
@@ -54,6 +55,24 @@ def test_a_save_killed_at_any_step_leaves_the_old_or_the_new_checkpoint(
     renamed = next(k for k, step in enumerate(steps) if step.startswith("rename"))
     assert found == [1] * (renamed + 1) + [2] * (len(steps) - renamed - 1)
     assert 1 < renamed < len(steps) - 2
+
+
+def test_what_a_power_cut_could_lose_is_on_the_disk_before_it_counts(
+    nursery: Nursery, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace"
+    old_checkpoint(tmp_path)
+    nursery.run(sabotage="only_save", folder=str(tmp_path), at=0, trace=str(trace))
+    steps = operations(trace)
+    renamed = next(k for k, step in enumerate(steps) if step.startswith("rename"))
+    folder = steps[renamed].removeprefix("rename ")
+    synced = [steps.index(f"fsync {name}") for name in FILES]
+    for name, at in zip(FILES, synced, strict=True):
+        assert at > steps.index(f"write {name}")
+    # Their content, their names, the folder's new name; only then may the old one go.
+    places = [steps.index(f"fsync {folder}"), renamed, steps.index("fsync checkpoints")]
+    places.append(steps.index("remove step-00000001"))
+    assert [max(synced), *places] == sorted({max(synced), *places})
 
 
 @pytest.mark.parametrize("kind", ["full", "broken", "forbidden"])

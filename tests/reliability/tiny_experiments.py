@@ -62,12 +62,13 @@ WORDS: Fields = {
     "name": "words",
     "task": {"id": "reliability_tasks:reliability/Words-v0"},
     "backbone": {"model": "random:tiny"},
-    "sft": {"epochs": 2},
+    "policy": {"pair_features": False},  # they would give the answer away
+    "sft": {"epochs": 3, "batch_size": 24, "early_stopping": {"metric": "loss"}},
     "ppo": {
         "iterations": 4,
         "episodes_per_iteration": 16,
         "minibatch_size": 16,
-        "evaluate_every": 2,
+        "evaluate_every": 1,
     },
     "checkpoint": {"every": 1},
 }
