@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+
 from strategy_rl import cli
 
 ROOT = Path(__file__).parent.parent

@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+
 from strategy_rl_envs.kit.selection import selection_mask, selection_spaces
 
 WIDTH = 384

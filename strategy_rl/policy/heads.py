@@ -12,8 +12,6 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from strategy_rl.policy.distributions import ILLEGAL
-
 NUM_STATISTICS = 8
 
 

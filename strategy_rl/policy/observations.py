@@ -37,7 +37,13 @@ class ObservationBatch:
         return len(self.mask)
 
     def __getitem__(self, index: Tensor | slice) -> ObservationBatch:
-        return ObservationBatch(*(getattr(self, f.name)[index] for f in fields(self)))
+        return ObservationBatch(
+            self.context[index],
+            self.candidates[index],
+            self.pairs[index],
+            self.numbers[index],
+            self.mask[index],
+        )
 
     def to(self, device: torch.device | str) -> ObservationBatch:
         """The same batch on another device."""
@@ -75,7 +81,8 @@ class ObservationEncoder:
                 are not finite, or too many candidates.
         """
         size, spec = len(observations), self.spec
-        context = np.full((size, spec.num_slots), NO_TEXT, dtype=np.int64)
+        num_slots = spec.num_slots
+        context = np.full((size, num_slots), NO_TEXT, dtype=np.int64)
         candidates = np.full((size, spec.max_candidates), NO_TEXT, dtype=np.int64)
         numbers = np.empty((size, spec.num_numbers), dtype=np.float32)
         mask = np.empty((size, self.action.num_logits), dtype=bool)
@@ -84,7 +91,7 @@ class ObservationEncoder:
         for row, observation in enumerate(observations):
             parts = observation if isinstance(observation, Mapping) else {WHOLE: observation}
             try:
-                if spec.num_slots:
+                if num_slots:
                     self._context_into(parts, context[row])
                 offered = self._candidates_into(parts, candidates[row])
                 self._numbers_into(parts, numbers[row])
@@ -142,7 +149,8 @@ class ObservationEncoder:
 
     def _mask_into(self, given: Any, offered: int, out: np.ndarray) -> None:
         if given is not None:
-            given = np.ravel(np.concatenate(given) if isinstance(given, tuple) else given)
+            given = np.concatenate(given) if isinstance(given, tuple) else np.asarray(given)
+            given = given.reshape(-1)
             if given.shape != out.shape:
                 raise EnvironmentFault(
                     f"an action mask has shape {given.shape}, the action space asks for {out.shape}"

@@ -16,7 +16,8 @@ _WORD = re.compile(r"[\u3400-\u9fff]|[^\W_]+")
 _CJK = re.compile(r"[\u3400-\u9fff]")
 _LEXICAL = 6
 _SHARE_SCALE, _COSINE_SCALE = 3.0, 5.0  # to a spread near 1, which Adam expects
-_MAX_CACHED = 200_000
+_MAX_CACHED = 2**28  # bytes
+_ENTRY_BYTES = 400  # beside the numbers
 
 
 def words_of(text: str) -> frozenset[str]:
@@ -47,34 +48,35 @@ class PairFeatures:
         self.width = num_pair_features(table, num_slots)
         self._words: dict[int, frozenset[str]] = {}
         self._cache: dict[bytes, np.ndarray] = {}
+        self._cached = 0  # bytes
 
     def of(self, context: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         """Shape (candidates, width), float32."""
         key = context.tobytes() + candidates.tobytes()
         found = self._cache.get(key)
         if found is None:
-            if len(self._cache) >= _MAX_CACHED:
+            found = self._compute(context, candidates)
+            self._cached += len(key) + found.nbytes + _ENTRY_BYTES
+            if self._cached > _MAX_CACHED:
                 self._cache.clear()
-            found = self._cache[key] = self._compute(context, candidates)
+                self._cached = 0
+            self._cache[key] = found
         return found
 
     def _compute(self, context: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-        out = np.zeros((len(candidates), self.width), dtype=np.float32)
-        turns = [int(i) for i in context if i >= 0]
+        turns = [i for i in context.tolist() if i >= 0]
         last = self._words_of(turns[-1]) if turns else frozenset()
         everything = frozenset().union(*(self._words_of(i) for i in turns))
-        for row, candidate in enumerate(candidates.tolist()):
-            words = self._words_of(candidate)
-            count = max(len(words), 1)
-            shared = len(words & last)
-            out[row, :_LEXICAL] = (
-                _SHARE_SCALE * shared / count,
-                _SHARE_SCALE * len(words & everything) / count,
-                _SHARE_SCALE * shared / max(len(last), 1),
-                candidate in turns,
-                np.log1p(len(words)) / 3,
-                (np.log1p(len(words)) - np.log1p(len(last))) / 3,
-            )
+        found = [(i in turns, self._words_of(i)) for i in candidates.tolist()]
+        counts = [(len(w), len(w & last), len(w & everything), known) for known, w in found]
+        size, shared, anywhere, repeats = np.array(counts, dtype=np.float64).T
+        out = np.empty((len(candidates), self.width), dtype=np.float32)
+        out[:, 0] = _SHARE_SCALE * shared / np.maximum(size, 1)
+        out[:, 1] = _SHARE_SCALE * anywhere / np.maximum(size, 1)
+        out[:, 2] = _SHARE_SCALE * shared / max(len(last), 1)
+        out[:, 3] = repeats
+        out[:, 4] = np.log1p(size) / 3
+        out[:, 5] = (np.log1p(size) - np.log1p(len(last))) / 3
         if self.table.is_frozen:
             out[:, _LEXICAL:] = _COSINE_SCALE * self._cosines(context, candidates)
         return out

@@ -285,6 +285,25 @@ def test_the_normalizer_of_many_batches_is_that_of_all_numbers_together(sizes, s
     assert far.tolist() == [[10, -10]]
 
 
+@pytest.mark.parametrize("kind", ["candidates", "numbers"])
+def test_both_networks_read_their_numbers_through_the_normalizer(kind):
+    if kind == "candidates":
+        policy = stir(selection_policy())
+        batch = policy.encode([question("red", "blue"), question("green", state=0.2)])
+    else:
+        policy = stir(numbers_policy())
+        batch = policy.encode([np.array([0.5]), np.array([0.2])])
+    before, shifted = policy.evaluate(batch), replace(batch, numbers=5 + 2 * batch.numbers)
+    assert (policy.evaluate(shifted).values - before.values).abs().max() > 1e-3
+    normalizer = policy.network.normalizer
+    normalizer.mean.fill_(5.0)
+    normalizer.variance.fill_(4.0)
+    normalizer.count.fill_(1.0)
+    after = policy.evaluate(shifted)
+    assert_same(after.distribution.stored, before.distribution.stored)
+    assert_same(after.values, before.values)
+
+
 def test_frozen_projections_decide_the_same_and_learn_no_more():
     policy = stir(selection_policy())
     batch = policy.encode([question("red", "blue"), question("green", context=("black", "red"))])

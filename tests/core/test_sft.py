@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from toys import numbers_policy, policy_of, question, selection_policy, stir
+from toys import Recorder, numbers_policy, policy_of, question, selection_policy, stir
 
 from strategy_rl.collector import EpisodePlan
 from strategy_rl.config import EarlyStopping, SFTConfig
@@ -24,14 +24,6 @@ from strategy_rl.sft import (
 from strategy_rl.training import Silent
 
 TINY_REPLY = "strategy_rl_envs:strategy_rl/TinyReply-v0"
-
-
-class Recorder(Silent):
-    def __init__(self):
-        self.logs = []
-
-    def log(self, step, scalars):
-        self.logs.append(scalars)
 
 
 def imitate(policy, raw, *, play=None, seed=0, **options):

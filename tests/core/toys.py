@@ -9,12 +9,13 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
+from torch import Tensor
 
 from strategy_rl.assembly import backbone_settings, make_policy
 from strategy_rl.backbone import load_backbone
 from strategy_rl.collector import EpisodePlan, Rollout, collect_episodes
 from strategy_rl.config import BackboneConfig, Experiment, PolicyConfig, PPOConfig, TaskConfig
-from strategy_rl.env import EnvSlots
+from strategy_rl.env import EnvSlots, make_slots
 from strategy_rl.features import TextTable
 from strategy_rl.policy import Policy
 from strategy_rl.ppo import Reference, Task, ppo_state, train_ppo
@@ -174,3 +175,18 @@ def train(
     state = ppo_state(policy, config, backbone_learning_rate=1e-3)
     train_ppo(policy, task, config, seed=0, hooks=recorder, state=state)
     return recorder.logs
+
+
+def rollout_of(policy: Policy, task: Any = Numbered, episodes: int = 24, seed: int = 0) -> Rollout:
+    """Sampled episodes of `Numbered` or of a probe."""
+    if callable(task):
+        slots = EnvSlots(task, 4)
+    else:
+        slots = make_slots(f"strategy_rl_envs:strategy_rl/Probe{task}-v0", {}, 4)
+    plans = [EpisodePlan(number) for number in range(episodes)]
+    return collect_episodes(policy, slots, plans, np.random.default_rng(seed))
+
+
+def moved(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> set[str]:
+    """Names of the tensors that changed."""
+    return {name for name, tensor in after.items() if not tensor.equal(before[name])}

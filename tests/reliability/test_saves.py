@@ -33,12 +33,8 @@ def test_a_save_killed_at_any_step_leaves_the_old_or_the_new_checkpoint(
 ) -> None:
     trace = tmp_path / "trace"
     old_checkpoint(tmp_path / "first")
-    assert nursery.run(
-        sabotage="only_save", folder=f"{tmp_path}/first", at=0, trace=f"{trace}"
-    ) == (
-        0,
-        "",
-    )
+    undisturbed = {"folder": str(tmp_path / "first"), "at": 0, "trace": str(trace)}
+    assert nursery.run(sabotage="only_save", **undisturbed) == (0, "")
     steps = operations(trace)
     assert [step.split()[0] for step in steps].count("fsync") == 5  # 3 files, the folder, its place
     found = []
