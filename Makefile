@@ -5,12 +5,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.setup-done
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
-NOW = $(shell date +%Y%m%d-%H%M%S)
+NOW := $(shell date +%Y%m%d-%H%M%S)
 DEMO_DATA := data/chitchat-small
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv setup demo check format test test-slow test-nightly smoke clean
+.PHONY: help venv setup demo check format test test-slow test-nightly coverage smoke clean
 
 help:
 	@echo "make setup         install everything into .venv (the other targets do it too)"
@@ -19,6 +19,7 @@ help:
 	@echo "make test          the tests, minutes"
 	@echo "make test-slow     kills, learning runs, mutations: longer"
 	@echo "make test-nightly  hours"
+	@echo "make coverage      the tests, and which lines they leave out"
 	@echo "make smoke         one tiny run, SFT and PPO, under a minute"
 	@echo "make format        let ruff rewrite the files"
 	@echo "make clean         remove .venv and caches; runs/ and data/ stay"
@@ -34,10 +35,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP) -e ".[dev]"
 	@touch $@
 
-$(DEMO_DATA): | $(STAMP)
-	$(BIN)/python -m strategy_rl_envs.reply_selection.build --small --out $@
+# The manifest is written last, so a build that was stopped is done again.
+$(DEMO_DATA)/manifest.json: | $(STAMP)
+	$(BIN)/python -m strategy_rl_envs.reply_selection.build --small --out $(@D)
 
-demo: $(STAMP) $(DEMO_DATA)
+# Its last line is the command that opens TensorBoard on the run.
+demo: $(STAMP) $(DEMO_DATA)/manifest.json
 	$(BIN)/strategy-rl run experiments/reply_selection/demo.yaml --out runs/demo-$(NOW)
 
 check: $(STAMP)
@@ -52,7 +55,7 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 # One thread a process: two workers share the machine, and more threads would only contend.
-test test-slow test-nightly smoke: export OMP_NUM_THREADS = 1
+test test-slow test-nightly coverage smoke: export OMP_NUM_THREADS = 1
 
 test: $(STAMP)
 	$(BIN)/pytest -n 2 -m "not slow and not nightly"
@@ -62,6 +65,9 @@ test-slow: $(STAMP)
 
 test-nightly: $(STAMP)
 	$(BIN)/pytest -n 2 -m nightly
+
+coverage: $(STAMP)
+	$(BIN)/pytest -n 2 -m "not slow and not nightly" --cov --cov-report=term-missing:skip-covered
 
 smoke: $(STAMP)
 	$(BIN)/strategy-rl run experiments/smoke.yaml --out runs/smoke-$(NOW)

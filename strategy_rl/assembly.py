@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import os
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from strategy_rl.env import EnvSlots, find_spec, make_slots
 from strategy_rl.errors import InputError
 from strategy_rl.evaluation import plan_split
 from strategy_rl.features import FeatureCache, TextTable
-from strategy_rl.models import resolve_model
+from strategy_rl.models import cache_root, resolve_model
 from strategy_rl.policy import BackboneSource, Policy, PolicySpec
 from strategy_rl.policy.network import NetworkSizes
 from strategy_rl.policy.pairs import num_pair_features
@@ -35,14 +35,25 @@ VALIDATION_EPISODES = 20  # of a task without rows
 
 Reward = Sequence[RewardTerm]
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class World:
-    """The environments of an experiment: one set a split, and a judge for the test split."""
+    """The environments of an experiment: one set a split, and a judge for the test split.
+
+    Attributes:
+        same_rows: The task has rows, but no splits: all three play the same.
+    """
 
     train: EnvSlots
     validation: EnvSlots
     test: EnvSlots
+    same_rows: bool = False
+
+    def slots(self, split: str) -> EnvSlots:
+        """The environments of a split, by its name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}[split]
 
     def close(self) -> None:
         """Close all."""
@@ -54,10 +65,20 @@ def make_world(experiment: Experiment) -> World:
     """Make every environment; the test split is judged by `evaluation.reward` where it is given."""
     judge = experiment.evaluation.reward
     reward = experiment.reward
+    train = split_slots(experiment, "train", reward, experiment.ppo.num_envs)
+    splits = "split" in _constructor_parameters(experiment.task.id)
+    same_rows = train.num_rows is not None and not splits
+    if same_rows:
+        log.warning(
+            "%s takes no `split`: train, validation and test are the same rows, so no figure tells "
+            "what unseen rows would give",
+            experiment.task.id,
+        )
     return World(
-        train=split_slots(experiment, "train", reward, experiment.ppo.num_envs),
+        train=train,
         validation=split_slots(experiment, "validation", reward, EVALUATION_SLOTS),
         test=split_slots(experiment, "test", reward if judge is None else judge, EVALUATION_SLOTS),
+        same_rows=same_rows,
     )
 
 
@@ -79,7 +100,8 @@ def split_slots(experiment: Experiment, split: str, reward: Reward, num_slots: i
 
 
 def _constructor_parameters(task_id: str) -> set[str]:
-    entry = find_spec(task_id).entry_point
+    spec = find_spec(task_id)
+    entry = spec.entry_point or spec.vector_entry_point
     try:
         creator = load_env_creator(entry) if isinstance(entry, str) else entry
     except (ImportError, AttributeError) as error:
@@ -132,14 +154,14 @@ def make_table(config: BackboneConfig, seed: int) -> TextTable | None:
     )
     if not backbone.is_frozen:
         return TextTable(backbone)
-    directory = Path(config.cache_dir) if config.cache_dir else default_cache() / "features"
-    return TextTable(backbone, FeatureCache(backbone, directory, config.cache_max_mb << 20))
+    size = config.cache_max_mb << 20
+    cache = FeatureCache(backbone, feature_folder(config), size, memory_bytes=0)
+    return TextTable(backbone, cache)
 
 
-def default_cache() -> Path:
-    """The user's cache folder: `$STRATEGY_RL_CACHE`, or one in the home folder."""
-    given = os.environ.get("STRATEGY_RL_CACHE")
-    return Path(given) if given else Path.home() / ".cache" / "strategy_rl"
+def feature_folder(config: BackboneConfig) -> Path:
+    """Where encoded texts outlive the process."""
+    return Path(config.cache_dir) if config.cache_dir else cache_root() / "features"
 
 
 def backbone_settings(config: BackboneConfig) -> BackboneSettings:
@@ -174,6 +196,13 @@ class Rows:
     ppo: list[int] | None
 
 
+def row_share(experiment: Experiment) -> float:
+    """SFT's share of the training rows; 1, all rows for each, unless both stages draw on them."""
+    sft = experiment.sft
+    both = sft.epochs and experiment.ppo.iterations and sft.demonstrations is None
+    return sft.share if both else 1.0
+
+
 def share_rows(slots: EnvSlots, share: float, seed: int) -> Rows:
     """Part the training rows between SFT and PPO, whole groups on one side.
 
@@ -188,7 +217,8 @@ def share_rows(slots: EnvSlots, share: float, seed: int) -> Rows:
     if share >= 1 or len(names) < MIN_GROUPS_TO_SHARE:
         return Rows(every, every)
     order = generator(seed, "rows").permutation(len(names))
-    chosen = {names[i] for i in order[: max(1, round(share * len(names)))].tolist()}
+    count = min(max(1, round(share * len(names))), len(names) - 1)
+    chosen = {names[i] for i in order[:count].tolist()}
     return Rows(
         sft=[row for row in every if str(groups[row]) in chosen],
         ppo=[row for row in every if str(groups[row]) not in chosen],

@@ -14,12 +14,12 @@ def model_card(experiment: Experiment, stage: str, policies: Mapping[str, Any]) 
 
     Args:
         experiment: What made it.
-        stage: Where in the experiment it comes from.
+        stage: The last that it went through where the experiment has it, `sft` or `ppo`.
         policies: The `policies` of the report; empty before it is judged.
     """
     reward = ", ".join(f"{term.name} x {term.weight:g}" for term in experiment.reward)
     lines = [
-        f"# {experiment.name}, {stage}",
+        f"# {experiment.name}, {_training(experiment, stage)}",
         "",
         f"A policy for `{experiment.task.id}`, made by strategy_rl {strategy_rl.__version__}.",
         "",
@@ -40,3 +40,11 @@ def model_card(experiment: Experiment, stage: str, policies: Mapping[str, Any]) 
             low, high = figures["ci95"]
             lines.append(f"| {name} | {figures['mean_return']:.3f} | {low:.3f} to {high:.3f} |")
     return "\n".join(lines) + "\n"
+
+
+def _training(experiment: Experiment, stage: str) -> str:
+    """The stages that it was trained in."""
+    stages = ["SFT"] if experiment.sft.epochs else []
+    if stage == "ppo" and experiment.ppo.iterations:
+        stages.append("PPO")
+    return f"after {' and '.join(stages)}" if stages else "untrained"

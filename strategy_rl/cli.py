@@ -9,6 +9,8 @@ import argparse
 import json
 import logging
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 _TASK_KIT = "strategy_rl_envs"
 _BROKEN_INVARIANT = 3
-_LIBRARIES = "torch transformers gymnasium numpy pydantic peft trl safetensors tensorboard"
+_LIBRARIES = "torch transformers gymnasium numpy pydantic peft safetensors tensorboard"
 
 
 class _Verb(NamedTuple):
@@ -149,7 +151,16 @@ def _resume(args: argparse.Namespace) -> int:
 
 def _print_end(run: Run) -> None:
     print(run.table())
-    print(f"TensorBoard: strategy-rl board {run.path}")
+    print(f"TensorBoard: {_program()} board {shlex.quote(str(run.path))}")
+
+
+def _program() -> str:
+    """What the user typed to start this, so that a command which is shown works as it is."""
+    started = Path(sys.argv[0])
+    if started.name != "strategy-rl":
+        return f"{shlex.quote(sys.executable)} -m strategy_rl.cli"
+    short = shutil.which(started.name) == str(started)
+    return started.name if short else shlex.quote(str(started))
 
 
 def _evaluate(args: argparse.Namespace) -> int:
@@ -182,7 +193,7 @@ def _specs_of(module: str) -> Iterator[EnvSpec]:
 
     package = module.partition(".")[0]
     for name in sorted(registry):
-        entry = registry[name].entry_point
+        entry = registry[name].entry_point or registry[name].vector_entry_point
         home = entry if isinstance(entry, str) else getattr(entry, "__module__", "")
         if home.partition(":")[0].partition(".")[0] == package:
             yield registry[name]
@@ -191,7 +202,7 @@ def _specs_of(module: str) -> Iterator[EnvSpec]:
 def _first_line(spec: EnvSpec) -> str:
     from gymnasium.envs.registration import load_env_creator
 
-    entry = spec.entry_point
+    entry = spec.entry_point or spec.vector_entry_point
     try:
         creator = load_env_creator(entry) if isinstance(entry, str) else entry
     except (ImportError, AttributeError) as error:

@@ -55,6 +55,21 @@ class Rollout:
     def __len__(self) -> int:
         return len(self.actions)
 
+    def discounted_rewards(self, gamma: float) -> Tensor:
+        """Discounted sum of an episode's rewards up to each decision, (N,); no value is in it.
+
+        An episode that an earlier rollout began starts at 0 here.
+        """
+        sums = torch.zeros(int(self.columns.max()) + 1, device=self.rewards.device)
+        out = torch.empty_like(self.rewards)
+        ended = self.terminations | self.truncations
+        for step in range(int(self.steps.max()) + 1):
+            here = (self.steps == step).nonzero().squeeze(-1)
+            columns = self.columns[here]
+            out[here] = sums[columns] * gamma + self.rewards[here]
+            sums[columns] = torch.where(ended[here], 0.0, out[here])
+        return out
+
     def advantages(self, gamma: float, gae_lambda: float, reward_scale: float = 1.0) -> Advantages:
         """GAE over the grid, given back flat: (N,) each."""
         shape = int(self.steps.max()) + 1, int(self.columns.max()) + 1

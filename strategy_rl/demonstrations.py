@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from strategy_rl.collector import EpisodePlan
-from strategy_rl.env import EnvSlots
+from strategy_rl.env import EnvSlots, fault_at
 from strategy_rl.episodes import json_line, plain
 from strategy_rl.errors import EnvironmentFault, InputError
 from strategy_rl.policy.distributions import ActionSpec
@@ -84,6 +84,7 @@ def roll_expert(slots: EnvSlots, plans: Sequence[EpisodePlan]) -> RawDemonstrati
 
     Raises:
         InputError: The environment names no expert action.
+        EnvironmentFault: It names one at first, but not to the end.
     """
     found = RawDemonstrations([], [], [])
     for plan in plans:
@@ -91,10 +92,8 @@ def roll_expert(slots: EnvSlots, plans: Sequence[EpisodePlan]) -> RawDemonstrati
         ended = False
         while not ended:
             if "expert_action" not in info:
-                raise InputError(
-                    "the task has no expert (its info holds no `expert_action`); give "
-                    "sft.demonstrations, or set sft.epochs=0"
-                )
+                with slots.blamed([0]):
+                    raise _no_expert(first=not found.actions)
             action = info["expert_action"]
             found.observations.append(obs)
             found.masks.append(info.get(MASK))
@@ -102,6 +101,19 @@ def roll_expert(slots: EnvSlots, plans: Sequence[EpisodePlan]) -> RawDemonstrati
             obs, _, terminated, truncated, info = slots.step([0], [action])[0]
             ended = terminated or truncated
     return found
+
+
+def _no_expert(*, first: bool) -> Exception:
+    if first:
+        return InputError(
+            "the task has no expert (its info holds no `expert_action`); give "
+            "sft.demonstrations, or set sft.epochs=0"
+        )
+    return fault_at(
+        0,
+        "the info holds no `expert_action`, though it did before; name one in every state that an "
+        "expert meets, or give sft.demonstrations",
+    )
 
 
 def first_looks(slots: EnvSlots, plans: Sequence[EpisodePlan]) -> RawDemonstrations:
@@ -119,10 +131,11 @@ def read_demonstrations(path: Path) -> RawDemonstrations:
     """
     found = RawDemonstrations([], [], [])
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        # Not `splitlines`: U+2028 and its like may stand inside a text.
+        lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as UTF-8 text: {error}") from error
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(lines if any(lines) else [], start=1):
         try:
             row = json.loads(line)
         except ValueError as error:
@@ -153,9 +166,11 @@ def _texts_into(value: Any, found: list[str]) -> None:
 
 
 def _as_tensor(actions: Sequence[Any], spec: ActionSpec) -> Tensor:
-    """Shape (N,), or (N, factors or dimensions)."""
+    """Shape (N,), or (N, factors or dimensions) where an action may be nested."""
     try:
         tensor = torch.tensor(plain(actions))
+        if spec.kind != "categorical":
+            tensor = tensor.reshape(len(actions), -1)
     except (TypeError, ValueError) as error:
         raise InputError(f"demonstrations: their actions are not alike: {error}") from error
     width = spec.sizes[0] if spec.kind == "box" else len(spec.sizes)

@@ -11,13 +11,15 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from strategy_rl.errors import EnvironmentFault, InputError
+
+Made = TypeVar("Made")
 
 STEP_LIMIT = 100_000  # an episode this long has no end
 
@@ -54,11 +56,15 @@ class EnvSlots:
     def __init__(self, make: Callable[[], gym.Env[Any, Any]], num_slots: int) -> None:
         self._make = make
         self._envs = [_made(make)]
-        self.num_slots = num_slots
         env = self._envs[0]
-        self.observation_space = env.observation_space
-        self.action_space = env.action_space
-        base = env.unwrapped
+        self._describe(env.unwrapped, env.observation_space, env.action_space, num_slots)
+
+    def _describe(
+        self, base: Any, observation_space: Any, action_space: Any, num_slots: int
+    ) -> None:
+        self.num_slots = num_slots
+        self.observation_space: gym.Space[Any] = observation_space
+        self.action_space: gym.Space[Any] = action_space
         self.num_rows: int | None = getattr(base, "num_rows", None)
         self.special_actions = tuple(getattr(base, "special_actions", ()))
         self.row_groups: Sequence[str] | None = getattr(base, "row_groups", None)
@@ -84,28 +90,58 @@ class EnvSlots:
             self._envs.append(_made(self._make))
         results = []
         for slot, seed, option in zip(slots, seeds, options, strict=True):
-            replay = self._replays[slot] = _Replay(seed, option)
-            try:
+            self._replays[slot] = _Replay(seed, option)
+            with self._named("reset", slot):
                 results.append(ResetResult(*self._envs[slot].reset(seed=seed, options=option)))
-            except Exception as error:
-                raise _fault(replay, "reset", error) from error
         return results
 
     def step(self, slots: Sequence[int], actions: Sequence[Any]) -> list[StepResult]:
         """Play one action in each slot named."""
         results = []
         for slot, action in zip(slots, actions, strict=True):
-            replay = self._replays[slot]
-            replay.actions.append(action)
-            if isinstance(action, np.ndarray):
-                action = action.astype(self.action_space.dtype).reshape(self.action_space.shape)
-            try:
-                results.append(_checked(*self._envs[slot].step(action)))
-                if len(replay.actions) >= STEP_LIMIT:
-                    raise ValueError(f"no end after {STEP_LIMIT} steps; set a time limit")
-            except Exception as error:
-                raise _fault(replay, "step", error) from error
+            self._replays[slot].actions.append(action)
+            with self._named("step", slot):
+                answer = self._envs[slot].step(self._shaped(action))
+                results.append(self._checked(slot, *answer))
         return results
+
+    def _shaped(self, action: Any) -> Any:
+        """A policy's array in the type and the shape of the action space."""
+        if isinstance(action, np.ndarray):
+            return action.astype(self.action_space.dtype).reshape(self.action_space.shape)
+        return action
+
+    def _checked(
+        self, slot: int, obs: Any, given: Any, terminated: Any, truncated: Any, info: dict[str, Any]
+    ) -> StepResult:
+        """An answer in plain types.
+
+        Raises:
+            ValueError: The reward is no number or not its parts' sum, or the episode has no end.
+        """
+        reward = float(given)
+        if not math.isfinite(reward):
+            raise ValueError(f"the reward is {reward}")
+        components = info.get("reward_components")
+        if components:
+            total = sum(components.values())
+            if not abs(total - reward) <= 1e-6 * max(1.0, abs(reward)):
+                raise ValueError(
+                    f"the reward is {reward}, its components {dict(components)} add up to {total}"
+                )
+        if len(self._replays[slot].actions) >= STEP_LIMIT:
+            raise ValueError(f"no end after {STEP_LIMIT} steps; set a time limit")
+        return StepResult(obs, reward, bool(terminated), bool(truncated), info)
+
+    @contextmanager
+    def _named(self, method: str, slot: int) -> Iterator[None]:
+        """Say what failed, and how to play it again."""
+        try:
+            yield
+        except Exception as error:
+            raise EnvironmentFault(
+                f"{method}() failed: {type(error).__name__}: {error}; {self._replays[slot]}"
+            ) from error
 
     @contextmanager
     def blamed(self, slots: Sequence[int]) -> Iterator[None]:
@@ -120,7 +156,7 @@ class EnvSlots:
             if error.place is None:
                 raise
             replay = self._replays[slots[error.place]]
-            raise EnvironmentFault(f"{error}; {replay}") from error
+            raise EnvironmentFault(f"{error}; at {replay.place()}; {replay}") from error
 
     def close(self) -> None:
         """Close every environment."""
@@ -133,16 +169,16 @@ class VectorSlots(EnvSlots):
 
     The environment runs with autoreset disabled and takes
     `options={"reset_mask": bool (N,), "row": int64 (N,)}`; a finished slot ignores its action.
+    Rows, special actions and heuristics are attributes of the vector environment.
     """
 
-    def __init__(
-        self,
-        make: Callable[[], gym.Env[Any, Any]],
-        vector: gym.vector.VectorEnv[Any, Any, Any],
-    ) -> None:
-        super().__init__(make, vector.num_envs)
+    def __init__(self, vector: gym.vector.VectorEnv[Any, Any, Any]) -> None:
+        self._envs = []
         self._vector = vector
+        spaces = vector.single_observation_space, vector.single_action_space
+        self._describe(vector.unwrapped, *spaces, vector.num_envs)
         self._last_actions: list[Any] = [self.action_space.sample() for _ in range(vector.num_envs)]
+        self._unfinished: set[int] = set()
 
     def reset(
         self,
@@ -163,36 +199,51 @@ class VectorSlots(EnvSlots):
         given: dict[str, Any] = {"reset_mask": mask}
         if self.num_rows is not None:
             given["row"] = rows
-        try:
+        with self._named("reset", slots[0]):
             obs, infos = self._vector.reset(
                 seed=all_seeds,  # type: ignore[arg-type]  # vector environments take a list
                 options=given,
             )
-        except Exception as error:
-            raise _fault(self._replays[slots[0]], "reset", error) from error
-        observations = _unbatched(self._vector, obs)
-        return [ResetResult(observations[s], _slot_info(infos, s)) for s in slots]
+            observations = _unbatched(self._vector, obs)
+        self._unfinished.update(slots)
+        results = []
+        for slot in slots:
+            with self._named("reset", slot):
+                results.append(ResetResult(observations[slot], _slot_info(infos, slot)))
+        return results
 
     def step(self, slots: Sequence[int], actions: Sequence[Any]) -> list[StepResult]:
-        """Play one action in each slot named; the others hold still."""
+        """Play one action in each slot named; the others must have finished.
+
+        Raises:
+            EnvironmentFault: One has not, and would move too; or the environment failed.
+        """
+        if not slots:
+            return []
+        strays = sorted(self._unfinished.difference(slots))
+        if strays:
+            raise EnvironmentFault(
+                f"step() was asked for slots {list(slots)}, but slots {strays} are in mid-episode; "
+                "a native vector environment moves all: name them too, or reset them"
+            )
         for slot, action in zip(slots, actions, strict=True):
-            self._last_actions[slot] = action
             self._replays[slot].actions.append(action)
-        batch = gym.vector.utils.create_empty_array(self.action_space, self.num_slots)
-        assert batch is not None
-        batch = gym.vector.utils.concatenate(self.action_space, self._last_actions, batch)
-        try:
+            with self._named("step", slot):
+                self._last_actions[slot] = self._shaped(action)
+        with self._named("step", slots[0]):
+            batch = gym.vector.utils.create_empty_array(self.action_space, self.num_slots)
+            assert batch is not None
+            batch = gym.vector.utils.concatenate(self.action_space, self._last_actions, batch)
             obs, rewards, terminated, truncated, infos = self._vector.step(batch)
-        except Exception as error:
-            raise _fault(self._replays[slots[0]], "step", error) from error
-        observations = _unbatched(self._vector, obs)
+            observations = _unbatched(self._vector, obs)
         results = []
         for s in slots:
-            answer = observations[s], rewards[s], terminated[s], truncated[s], _slot_info(infos, s)
-            try:
-                results.append(_checked(*answer))
-            except ValueError as error:
-                raise _fault(self._replays[s], "step", error) from error
+            with self._named("step", s):
+                ends = terminated[s], truncated[s]
+                answer = observations[s], rewards[s], *ends, _slot_info(infos, s)
+                results.append(self._checked(s, *answer))
+            if any(ends):
+                self._unfinished.discard(s)
         return results
 
     def close(self) -> None:
@@ -209,6 +260,11 @@ class _Replay:
         self.options = options
         self.actions: list[Any] = []
 
+    def place(self) -> str:
+        """Where the episode is: its row, where it plays one, and the step to come."""
+        row = (self.options or {}).get("row")
+        return ("" if row is None else f"row {row}, ") + f"step {len(self.actions) + 1}"
+
     def __str__(self) -> str:
         tail = self.actions if len(self.actions) <= 50 else ["...", *self.actions[-50:]]
         return f"to replay: reset(seed={self.seed}, options={self.options}), then actions {tail}"
@@ -224,18 +280,23 @@ def make_slots(task_id: str, settings: Mapping[str, Any], num_slots: int) -> Env
     def make() -> gym.Env[Any, Any]:
         return gym.make(task_id, disable_env_checker=True, **settings)
 
-    slots = EnvSlots(make, num_slots)
-    if find_spec(task_id).vector_entry_point is None:
-        return slots
-    vector = gym.make_vec(
-        task_id, num_slots, vectorization_mode="vector_entry_point", **dict(settings)
-    )
-    # Any other mode resets by itself, with steps that are no transitions (CartPole's own does).
-    if vector.metadata.get("autoreset_mode") is not gym.vector.AutoresetMode.DISABLED:
+    spec = find_spec(task_id)
+    if spec.vector_entry_point is not None:
+        vector = _made(
+            lambda: gym.make_vec(
+                task_id, num_slots, vectorization_mode="vector_entry_point", **dict(settings)
+            )
+        )
+        # Any other mode resets by itself, with steps that are no transitions (CartPole's own does).
+        if vector.metadata.get("autoreset_mode") is gym.vector.AutoresetMode.DISABLED:
+            return VectorSlots(vector)
         vector.close()
-        return slots
-    slots.close()
-    return VectorSlots(make, vector)
+    if spec.entry_point is None:
+        raise InputError(
+            f"task.id: {task_id!r} has a vector_entry_point only, and that resets by itself; give "
+            "it metadata['autoreset_mode'] = AutoresetMode.DISABLED, or register an entry_point"
+        )
+    return EnvSlots(make, num_slots)
 
 
 def find_spec(task_id: str) -> EnvSpec:
@@ -255,32 +316,18 @@ def find_spec(task_id: str) -> EnvSpec:
         ) from error
 
 
-def _made(make: Callable[[], gym.Env[Any, Any]]) -> gym.Env[Any, Any]:
+def fault_at(place: int, message: str) -> EnvironmentFault:
+    """The fault of one of several observations; `EnvSlots.blamed` adds how to play it again."""
+    fault = EnvironmentFault(message)
+    fault.place = place
+    return fault
+
+
+def _made(make: Callable[[], Made]) -> Made:
     try:
         return make()
     except Exception as error:  # a constructor refuses what the user gave
         raise InputError(f"the task cannot be made: {error}") from error
-
-
-def _checked(
-    obs: Any, given: Any, terminated: Any, truncated: Any, info: dict[str, Any]
-) -> StepResult:
-    """An answer in plain types; ValueError where the reward is no number, or not its parts' sum."""
-    reward = float(given)
-    if not math.isfinite(reward):
-        raise ValueError(f"the reward is {reward}")
-    components = info.get("reward_components")
-    if components:
-        total = sum(components.values())
-        if not abs(total - reward) <= 1e-6 * max(1.0, abs(reward)):
-            raise ValueError(
-                f"the reward is {reward}, its components {dict(components)} add up to {total}"
-            )
-    return StepResult(obs, reward, bool(terminated), bool(truncated), info)
-
-
-def _fault(replay: _Replay, method: str, error: Exception) -> EnvironmentFault:
-    return EnvironmentFault(f"{method}() failed: {type(error).__name__}: {error}; {replay}")
 
 
 def _unbatched(vector: gym.vector.VectorEnv[Any, Any, Any], obs: Any) -> list[Any]:

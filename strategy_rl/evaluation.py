@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Discrete, MultiDiscrete
 
 from strategy_rl.collector import EpisodePlan, collect_episodes, env_actions
-from strategy_rl.env import EnvSlots, StepResult
+from strategy_rl.env import EnvSlots, StepResult, fault_at
 from strategy_rl.episodes import Action, Episode, Step, plain
 from strategy_rl.policy.policy import Policy
 from strategy_rl.policy.spaces import CANDIDATES, MASK
 from strategy_rl.seeding import derive_seed
+
+MAX_NUMBERS = 64  # of an array in an episode that keeps no texts
 
 
 class Choice(NamedTuple):
@@ -81,7 +83,14 @@ class RuleActor:
         rng: np.random.Generator,
     ) -> list[Choice]:
         """The rule on each observation."""
-        return [Choice(self.rule(obs, rng)) for obs in observations]
+        choices = []
+        for place, obs in enumerate(observations):
+            try:
+                choices.append(Choice(self.rule(obs, rng)))
+            except Exception as error:
+                message = f"a heuristic failed: {type(error).__name__}: {error}"
+                raise fault_at(place, message) from error
+        return choices
 
 
 @dataclass(frozen=True)
@@ -99,11 +108,9 @@ class RandomActor:
         """One draw for each observation."""
         choices = []
         for obs, info in zip(observations, infos, strict=True):
-            mask = _mask_of(obs, info)
-            if mask is not None and not isinstance(mask, tuple):
-                mask = np.asarray(mask, dtype=np.int8)  # Gymnasium takes no other type
+            mask = _sampling_mask(self.space, _mask_of(obs, info))
             self.space.seed(int(rng.integers(2**31)))
-            choices.append(Choice(plain(self.space.sample(mask))))
+            choices.append(Choice(self.space.sample(mask)))
         return choices
 
 
@@ -117,7 +124,12 @@ class ExpertActor:
         rng: np.random.Generator,
     ) -> list[Choice]:
         """What `info` says."""
-        return [Choice(info["expert_action"]) for info in infos]
+        choices = []
+        for place, info in enumerate(infos):
+            if "expert_action" not in info:
+                raise fault_at(place, "the info holds no `expert_action`")
+            choices.append(Choice(info["expert_action"]))
+        return choices
 
 
 class Label(NamedTuple):
@@ -234,7 +246,7 @@ def _step(
     probabilities = choice.probabilities
     if probabilities is not None and legal is not None:
         probabilities = [probabilities[i] for i in legal]
-    action: Action = plain(choice.action)
+    action: Action = _flat(choice.action)
     components = answer.info.get("reward_components", {})
     kinds = info.get("candidate_kinds")
     return Step(
@@ -247,7 +259,7 @@ def _step(
         legal_actions=legal,
         probabilities=probabilities,
         value=choice.value,
-        expert_action=plain(info.get("expert_action")),
+        expert_action=_flat(info.get("expert_action")),
         candidate_kinds=None if kinds is None else list(kinds),
         reward_inputs=plain(answer.info.get("reward_inputs")) if keep_texts else None,
     )
@@ -276,6 +288,27 @@ def _mask_of(obs: Any, info: Mapping[str, Any]) -> Any:
     return info.get(MASK) if mask is None else mask
 
 
+def _sampling_mask(space: Any, mask: Any) -> Any:
+    """A mask as Gymnasium samples by it: int8, for a MultiDiscrete space an array a factor."""
+    if mask is None or isinstance(mask, tuple):
+        return mask
+    mask = np.asarray(mask, dtype=np.int8)
+    if not isinstance(space, MultiDiscrete):
+        return mask
+    return _like(space.nvec, iter(np.split(mask.ravel(), np.cumsum(space.nvec)[:-1])))
+
+
+def _like(nvec: np.ndarray, factors: Iterator[np.ndarray]) -> Any:
+    """The masks of factors in tuples that nest as `nvec` does."""
+    return tuple(_like(n, factors) if n.ndim else next(factors) for n in np.asarray(nvec))
+
+
+def _flat(action: Any) -> Any:
+    """A number, or a flat list, as policies have it; None stays."""
+    value = plain(action)
+    return np.ravel(value).tolist() if isinstance(value, list) else value
+
+
 def _legal_actions(obs: Any, info: Mapping[str, Any]) -> list[int] | None:
     mask = _mask_of(obs, info)
     if mask is None or isinstance(mask, tuple):
@@ -298,5 +331,10 @@ def _kept(obs: Any, keep_texts: bool) -> dict[str, Any]:
     return {
         name: plain(value)
         for name, value in fields.items()
-        if name != MASK and (keep_texts or not isinstance(value, str | tuple | list))
+        if name != MASK and (keep_texts or _is_small(value))
     }
+
+
+def _is_small(value: Any) -> bool:
+    """Whether it is a few numbers: no text, no picture."""
+    return not isinstance(value, str | tuple | list) and np.size(value) <= MAX_NUMBERS

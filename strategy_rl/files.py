@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from strategy_rl.config import name_fault, shorten
+from strategy_rl.config import shorten
 from strategy_rl.errors import InputError, RunError, StorageError
 
 LOCK_NAME = ".lock"
@@ -130,6 +130,19 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, json_bytes(value))
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, so that a power cut does not take their names away.
+
+    Raises:
+        StorageError: the disk refused, or a file is in the way.
+    """
+    with storage_errors(path):
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        path.mkdir(parents=True, exist_ok=True)
+        for folder in missing:
+            disk.fsync(folder.parent)
+
+
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder to fill; it is synced and becomes `path` if the block ends well.
@@ -138,9 +151,10 @@ def new_folder(path: Path) -> Iterator[Path]:
         StorageError: the disk refused, or `path` exists and is not empty.
     """
     temporary = temporary_beside(path)
+    make_folder(path.parent)
     with storage_errors(path):
         try:
-            temporary.mkdir(parents=True)
+            temporary.mkdir()
             yield temporary
             _sync_tree(temporary)
             disk.rename(temporary, path)
@@ -157,6 +171,11 @@ def _sync_tree(folder: Path) -> None:
             with disk.open(Path(parent, name), "rb+") as file:
                 disk.fsync(file)
         disk.fsync(Path(parent))
+
+
+def is_temporary(name: str) -> bool:
+    """Whether `temporary_beside` made the name."""
+    return name.startswith(_TEMPORARY)
 
 
 def remove_temporaries(folder: Path) -> None:
@@ -211,23 +230,6 @@ def sha256_of(path: Path) -> str:
 def digest_of(value: Any) -> str:
     """SHA-256 of a value as strict JSON, in hexadecimal."""
     return hashlib.sha256(json_bytes(value)).hexdigest()
-
-
-def safe_child(root: Path, name: str) -> Path:
-    """The path of `name`, such as `policy/config.json`, which must stay inside `root`.
-
-    Raises:
-        InputError: the name is absolute, climbs, is not portable or follows a link to the outside.
-    """
-    for part in name.split("/"):
-        # A leading dot or underscore is fine in files that we only read.
-        fault = name_fault(part.lstrip("._") if part.strip("._") else part)
-        if fault:
-            raise InputError(f"{shorten(name)}: {fault}")
-    child = root / name
-    if not child.resolve().is_relative_to(root.resolve()):
-        raise InputError(f"{shorten(name)} leads out of {root} through a link; remove the link")
-    return child
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +21,8 @@ CONFIG, SEEDS = "config.yaml", "seeds.json"
 STATUS, ENVIRONMENT = "status.json", "environment.json"
 _PACKAGES = ("strategy-rl", "torch", "transformers", "gymnasium", "numpy", "peft")
 
+_CHECKOUT = Path(__file__).resolve().parent.parent
+
 log = logging.getLogger(__name__)
 
 
@@ -29,21 +32,33 @@ def prepare_folder(path: Path, experiment: Experiment, seeds: Sequence[int] | No
     Raises:
         RunError: There is something already.
     """
-    if path.exists() and not path.is_dir():
-        raise RunError(f"{path} is no folder; choose another one with --out")
-    with files.storage_errors(path):
-        path.mkdir(parents=True, exist_ok=True)
+    refuse_used(path)
+    files.make_folder(path)
     with files.locked(path), files.storage_errors(path):
+        refuse_used(path)  # another process may have been faster
         files.remove_temporaries(path)
-        if any(child.name not in (SEEDS, files.LOCK_NAME) for child in path.iterdir()):
-            raise RunError(
-                f"{path} exists already; go on with `strategy-rl resume {path}`, or choose another "
-                "folder with --out"
-            )
         (path / SEEDS).unlink(missing_ok=True)
         if seeds is not None:
             files.write_json(path / SEEDS, {"seeds": list(seeds)})
         files.write_text(path / CONFIG, dump_yaml(experiment))
+
+
+def refuse_used(path: Path) -> None:
+    """Leave alone what is there already; the rests of a start that was killed are nothing.
+
+    Raises:
+        RunError: Something is there.
+    """
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path} is no folder; choose another one with --out")
+    with files.storage_errors(path):
+        found = [child.name for child in path.iterdir()] if path.is_dir() else []
+    rests = (SEEDS, files.LOCK_NAME)
+    if any(name not in rests and not files.is_temporary(name) for name in found):
+        raise RunError(
+            f"{path} exists already; go on with `strategy-rl resume {path}`, or choose another "
+            "folder with --out"
+        )
 
 
 def remove_leftovers(path: Path) -> None:
@@ -103,6 +118,7 @@ def describe_environment() -> dict[str, Any]:
     """Versions, hardware and threads: what byte-equality across runs depends on."""
     return {
         "python": platform.python_version(),
+        "git_commit": _git_commit(),
         "versions": {name: found for name in _PACKAGES if (found := _version(name))},
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
@@ -157,6 +173,18 @@ def _named_errors(path: Path) -> Iterator[None]:
 
 def _write_status(path: Path, status: str, reason: str = "") -> None:
     files.write_json(path / STATUS, {"status": status, "reason": reason})
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout that this package runs from; None where it is none."""
+    if not (_CHECKOUT / ".git").exists():  # else git would name a repository around it
+        return None
+    try:
+        command = ["git", "-C", str(_CHECKOUT), "rev-parse", "HEAD"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
 
 
 def _version(name: str) -> str | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from torch import Tensor
@@ -14,7 +15,6 @@ from torch import Tensor
 from strategy_rl.assembly import World, has_expert, make_world, validation_plans
 from strategy_rl.collector import EpisodePlan
 from strategy_rl.config import Experiment
-from strategy_rl.env import EnvSlots
 from strategy_rl.episodes import Episode, write_episodes
 from strategy_rl.errors import InputError
 from strategy_rl.evaluation import (
@@ -27,19 +27,22 @@ from strategy_rl.evaluation import (
     plan_split,
     play,
 )
-from strategy_rl.logger import MetricsLogger, episode_digest
+from strategy_rl.logger import MetricsLogger, episodes_digest
 from strategy_rl.policy import Policy
 from strategy_rl.report import bootstrap_interval
 from strategy_rl.rivals import (
     CosineActor,
     StoppingActor,
     StoppingRecord,
+    StoppingRule,
     fit_plug_in_dp,
     fit_threshold,
     fit_threshold_by_state,
     record_stopping,
 )
 from strategy_rl.seeding import generator
+
+Maker: TypeAlias = Callable[[], Actor | None]
 
 log = logging.getLogger(__name__)
 
@@ -77,54 +80,79 @@ class Actors:
     untrained: Callable[[], Policy]
     train_all_rows: Callable[[], Policy]
 
-    def __iter__(self) -> Iterator[tuple[str, Actor]]:
-        yield from self._baselines()
+    def makers(self) -> dict[str, Maker]:
+        """Everybody by name, made when their turn comes; None: there is nothing to compare."""
+        found = self._baselines()
         if self.experiment.sft.epochs:
-            self.policy.load_state(self.states["sft"])
-            yield "sft", PolicyActor(self.policy)
-            yield "sft_sampled", PolicyActor(self.policy, greedy=False)
-            yield from self._stopping_rules()
+            found |= self._trained("sft") | self._stopping_rules()
         if self.experiment.ppo.iterations:
-            self.policy.load_state(self.states["ppo"])
-            yield "ppo", PolicyActor(self.policy)
-            yield "ppo_sampled", PolicyActor(self.policy, greedy=False)
+            found |= self._trained("ppo")
+        return found
 
-    def _baselines(self) -> Iterator[tuple[str, Actor]]:
+    def _baselines(self) -> dict[str, Maker]:
         wanted, test = self.experiment.evaluation.rivals, self.world.test
+        found: dict[str, Maker] = {}
         if "random" in wanted:
             rule = test.heuristics.get("random")
-            yield "random", RuleActor(rule) if rule else RandomActor(test.action_space)
+            found["random"] = lambda: RuleActor(rule) if rule else RandomActor(test.action_space)
         if "heuristics" in wanted:
-            for name, rule in test.heuristics.items():
+            for name, heuristic in test.heuristics.items():
                 if name != "random":
-                    yield name, RuleActor(rule)
+                    found[name] = partial(RuleActor, heuristic)
         if "expert" in wanted and has_expert(test, self.experiment.seed):
-            yield "expert", ExpertActor()
+            found["expert"] = ExpertActor
         spec = self.policy.spec.observation
         if "cosine" in wanted and spec.max_candidates and spec.num_slots:
-            yield "cosine", CosineActor(self.untrained())
+            found["cosine"] = lambda: CosineActor(self.untrained())
+        return found
 
-    def _stopping_rules(self) -> Iterator[tuple[str, Actor]]:
-        wanted = set(self.experiment.evaluation.rivals)
+    def _trained(self, stage: str) -> dict[str, Maker]:
+        return {
+            stage: lambda: PolicyActor(self._policy_of(stage)),
+            f"{stage}_sampled": lambda: PolicyActor(self._policy_of(stage), greedy=False),
+        }
+
+    def _policy_of(self, stage: str) -> Policy:
+        self.policy.load_state(self.states[stage])
+        return self.policy
+
+    def _stopping_rules(self) -> dict[str, Maker]:
+        wanted = self.experiment.evaluation.rivals
         rules = {
             "threshold": ("sft_threshold", fit_threshold),
             "threshold_by_state": ("sft_threshold_by_state", fit_threshold_by_state),
             "dp": ("sft_dp", fit_plug_in_dp),
         }
         if not self.policy.spec.special_actions:
-            return
-        record = self._record(self.policy)
+            return {}
+        found: dict[str, Maker] = {
+            name: partial(self._stopping, fit)
+            for key, (name, fit) in rules.items()
+            if key in wanted
+        }
+        if "all_rows_dp" in wanted and self.experiment.sft.demonstrations is None:
+            found["all_rows_dp"] = self._stopping_on_all_rows
+        return found
+
+    def _stopping(self, fit: Callable[[StoppingRecord], StoppingRule]) -> Actor | None:
+        record = self._sft_record
+        if record is None:
+            return None
+        return StoppingActor(self._policy_of("sft"), fit(record))
+
+    def _stopping_on_all_rows(self) -> Actor | None:
+        if self._sft_record is None:
+            return None
+        policy = self.train_all_rows()
+        record = self._record(policy)
+        return None if record is None else StoppingActor(policy, fit_plug_in_dp(record))
+
+    @cached_property
+    def _sft_record(self) -> StoppingRecord | None:
+        record = self._record(self._policy_of("sft"))
         if record is None:
             log.info("a special action does not end an episode here: no stopping rules to compare")
-            return
-        for key, (name, fit) in rules.items():
-            if key in wanted:
-                yield name, StoppingActor(self.policy, fit(record))
-        if "all_rows_dp" in wanted and self.experiment.sft.demonstrations is None:
-            policy = self.train_all_rows()
-            record = self._record(policy)
-            assert record is not None
-            yield "all_rows_dp", StoppingActor(policy, fit_plug_in_dp(record))
+        return record
 
     def _record(self, policy: Policy) -> StoppingRecord | None:
         slots = self.world.validation
@@ -137,10 +165,14 @@ def judge_all(
     """Play the test split with everybody and write an episodes file for each."""
     plans = plan_split(world.test, experiment.seed, "test", experiment.evaluation.episodes)
     judged: dict[str, list[Episode]] = {}
-    for name, actor in actors:
-        work.progress(len(judged), len(judged) + 1, name)
+    makers = actors.makers()
+    for number, (name, make) in enumerate(makers.items()):
+        work.progress(number, len(makers), name)
         work.heed_signals()
-        judged[name] = _judge(work.path, experiment, world.test, plans, "test", name, actor)
+        actor = make()
+        if actor is not None:
+            judged[name] = _judge(work.path, experiment, world, plans, "test", name, actor)
+    work.progress(len(makers), len(makers))
     return judged
 
 
@@ -157,16 +189,17 @@ def judge_one(
         policy: The loaded policy where it is one.
     """
     world = make_world(experiment)
-    slots = {"train": world.train, "validation": world.validation, "test": world.test}[split]
+    slots = world.slots(split)
     rules: dict[str, Actor] = {n: RuleActor(rule) for n, rule in slots.heuristics.items()}
     rules.setdefault("random", RandomActor(slots.action_space))
-    rules["expert"] = ExpertActor()
+    if has_expert(slots, experiment.seed):
+        rules["expert"] = ExpertActor()
     if policy is None and name not in rules:
         known = ", ".join(["ppo", "sft", *sorted(rules)])
         raise InputError(f"--policy: got {name!r}, expected one of {known}")
     actor = PolicyActor(policy) if policy is not None else rules[name]
     plans = plan_split(slots, experiment.seed, split, experiment.evaluation.episodes)
-    episodes = _judge(path, experiment, slots, plans, split, name, actor)
+    episodes = _judge(path, experiment, world, plans, split, name, actor)
     world.close()
     returns = [episode.return_ for episode in episodes]
     groups = [episode.group or episode.episode_id for episode in episodes]
@@ -179,7 +212,7 @@ def judge_one(
 def _judge(
     path: Path,
     experiment: Experiment,
-    slots: EnvSlots,
+    world: World,
     plans: Sequence[EpisodePlan],
     split: str,
     name: str,
@@ -187,7 +220,7 @@ def _judge(
 ) -> list[Episode]:
     episodes = play(
         actor,
-        slots,
+        world.slots(split),
         plans,
         Label(name, split, experiment.seed),
         rng=generator(experiment.seed, "evaluation", split, name),
@@ -195,7 +228,12 @@ def _judge(
     )
     folder = path / "episodes"
     folder.mkdir(exist_ok=True)
-    header = {"task": experiment.task.id, "split": split, "policy": name}
+    header = {
+        "task": experiment.task.id,
+        "split": split,
+        "policy": name,
+        "same_rows": world.same_rows,
+    }
     write_episodes(folder / f"{split}-{name}.jsonl", episodes, header)
     return episodes
 
@@ -205,21 +243,29 @@ def log_report(
 ) -> None:
     """The report's figures and a few episodes for TensorBoard."""
     for name, figures in report["policies"].items():
-        scalars = {
-            f"eval/{name}/mean_return": figures["mean_return"],
-            f"eval/{name}/ci_low": figures["ci95"][0],
-            f"eval/{name}/ci_high": figures["ci95"][1],
-        }
-        if figures.get("accuracy") is not None:
-            scalars[f"eval/{name}/accuracy"] = figures["accuracy"]
-        work.logger.log("evaluate", 0, scalars)
+        scalars = _scalars(figures)
+        work.logger.log("evaluate", 0, {f"eval/{name}/{key}": v for key, v in scalars.items()})
     for name in experiment.logging.full_episodes:
-        for number, episode in enumerate(
-            episodes.get(name, [])[: experiment.logging.digest_episodes]
-        ):
-            work.logger.log_text("evaluate", number, f"episodes/{name}", episode_digest(episode))
+        digest = episodes_digest(episodes.get(name, []), experiment.logging.digest_episodes)
+        if digest:
+            work.logger.log_text("evaluate", 0, f"episodes/{name}", digest)
     names = [f"eval/{name}/mean_return" for name in report["policies"]]
     work.logger.hparams(hyperparameters(experiment), names)
+
+
+def _scalars(figures: Mapping[str, Any]) -> dict[str, float]:
+    """One policy's entry of the report as flat figures."""
+    scalars = {
+        "mean_return": figures["mean_return"],
+        "ci_low": figures["ci95"][0],
+        "ci_high": figures["ci95"][1],
+        "episodes": figures["episodes"],
+        "mean_length": figures["mean_length"],
+    }
+    if figures["accuracy"] is not None:
+        scalars["accuracy"] = figures["accuracy"]
+    shares = {f"action_share/{kind}": v for kind, v in figures["action_shares"].items()}
+    return scalars | shares | {f"component/{n}": v for n, v in figures["components"].items()}
 
 
 def hyperparameters(experiment: Experiment) -> dict[str, Any]:

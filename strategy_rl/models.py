@@ -7,7 +7,6 @@ index but no model hub. It is fetched once, checked and kept in a cache folder.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib.util
 import logging
 import os
@@ -128,17 +127,6 @@ def resolve_model(name: str) -> Path | str:
             "(`strategy-rl models` lists them)"
         )
     return name
-
-
-def model_digest(path: Path) -> str:
-    """SHA-256 over the names and contents of a model folder's files, hidden ones left out."""
-    files = {f.relative_to(path).as_posix(): f for f in path.rglob("*") if f.is_file()}
-    digest = hashlib.sha256()
-    for name in sorted(files):
-        hidden = any(part.startswith(".") for part in name.split("/"))
-        if not hidden and name != SOURCE_NAME:
-            digest.update(f"{name}\0{sha256_of(files[name])}\n".encode())
-    return digest.hexdigest()
 
 
 def _find(name: str) -> PackagedModel:

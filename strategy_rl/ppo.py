@@ -61,9 +61,15 @@ class Task:
 
 
 class Reference:
-    """The policy as SFT left it, frozen; texts and frozen backbone are shared with the live one."""
+    """The policy as SFT left it, frozen; texts and frozen backbone are shared with the live one.
 
-    def __init__(self, policy: Policy) -> None:
+    Attributes:
+        left_out: Bool, (actions,): what the reference knows nothing of, so that the KL leaves it
+            out: special actions that no demonstration takes. None where there are none.
+    """
+
+    def __init__(self, policy: Policy, left_out: Tensor | None = None) -> None:
+        self.left_out = left_out
         self.network = copy.deepcopy(policy.network).requires_grad_(False)
         self.backbone = policy.backbone_state()
 
@@ -131,7 +137,10 @@ def train_ppo(
         advantages, returns = rollout.advantages(config.gamma, config.gae_lambda, scale)
 
         # 4. Clipped updates on minibatches.
-        updates = Updates(policy, rollout, advantages, returns, ref_stored, state.optimizer)
+        left_out = task.reference.left_out if task.reference else None
+        updates = Updates(
+            policy, rollout, advantages, returns, ref_stored, state.optimizer, left_out
+        )
         metrics = updates.run(config, coefficients, generator(seed, "ppo-minibatches", iteration))
 
         # 5. What moves from one iteration to the next.
@@ -236,6 +245,7 @@ class Updates:
     returns: Tensor  # (N,)
     ref_stored: Tensor | None  # (N, width)
     optimizer: torch.optim.Optimizer
+    left_out: Tensor | None = None  # (actions,) bool: not part of the KL to the reference
 
     def run(
         self, config: PPOConfig, coefficients: Coefficients, rng: np.random.Generator
@@ -291,7 +301,7 @@ class Updates:
         distribution, new_values = policy(part.batch)
         ref_kl = None
         if part.ref_stored is not None:
-            ref_kl = distribution.kl_to_reference(policy.rebuild(part.ref_stored))
+            ref_kl = distribution.kl(policy.rebuild(part.ref_stored), self.left_out)
         loss, metrics = ppo_loss(
             new_logprobs=distribution.log_prob(part.actions),
             logprobs=part.logprobs,
@@ -365,11 +375,10 @@ def check_reference(policy: Policy, reference: Reference, rollout: Rollout) -> N
 
 
 def _reward_scale(counters: dict[str, float], rollout: Rollout, config: PPOConfig) -> float:
-    """1 over the running standard deviation of the discounted return; no shift of the mean."""
+    """1 over the running standard deviation of the discounted rewards so far; no shift."""
     if not config.normalize_rewards:
         return 1.0
-    _, returns = rollout.advantages(config.gamma, 1.0)
-    values = returns.double()
+    values = rollout.discounted_rewards(config.gamma).double()
     count, size = counters["return_count"], len(values)
     total = count + size
     shift = float(values.mean()) - counters["return_mean"]

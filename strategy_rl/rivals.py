@@ -131,52 +131,73 @@ def record_stopping(
 ) -> StoppingRecord | None:
     """Play with the policy always answering; None where stopping does not end an episode."""
     stop = policy.spec.action.sizes[0] - policy.spec.action.num_special
-    played: list[list[tuple[State, float, float, float, bool]]] = []
+    played: list[list[_Decision]] = []
     for plan in plans:
-        result = slots.reset([0], [plan.seed], [plan.options])[0]
-        obs, info, ended = result.obs, result.info, False
-        actions: list[int] = []
-        episode = []
-        while not ended:
-            batch = policy.encode([obs], [info.get(MASK)])
-            best, confidence = confident_actions(policy, batch)
-            stop_reward = _stop_reward(slots, plan, actions, stop)
+        decisions = _answer(policy, slots, plan)
+        actions = [decision.action for decision in decisions]
+        for number, decision in enumerate(decisions):
+            stop_reward = _stop_reward(slots, plan, actions[:number], stop)
             if stop_reward is None:
                 return None
-            action = int(best[0])
-            right = info.get("expert_action") == action
-            state = states_of(batch)[0]
-            obs, reward, terminated, truncated, info = slots.step([0], [action])[0]
-            ended = terminated or truncated
-            actions.append(action)
-            episode.append((state, float(confidence[0]), reward, stop_reward, right))
-        played.append(episode)
+            decision.stop_reward = stop_reward
+        played.append(decisions)
     return _as_record(played)
+
+
+@dataclass
+class _Decision:
+    """An answer and its alternative."""
+
+    state: State
+    confidence: float
+    action: int
+    reward: float
+    right: bool
+    stop_reward: float = 0.0
+
+
+def _answer(policy: Policy, slots: EnvSlots, plan: EpisodePlan) -> list[_Decision]:
+    """One episode of the policy's best ordinary actions."""
+    result = slots.reset([0], [plan.seed], [plan.options])[0]
+    obs, info, ended = result.obs, result.info, False
+    decisions = []
+    while not ended:
+        with slots.blamed([0]):
+            batch = policy.encode([obs], [info.get(MASK)])
+        best, confidence = confident_actions(policy, batch)
+        action = int(best[0])
+        right = info.get("expert_action") == action
+        obs, reward, terminated, truncated, info = slots.step([0], [action])[0]
+        ended = terminated or truncated
+        state = states_of(batch)[0]
+        decisions.append(_Decision(state, float(confidence[0]), action, reward, right))
+    return decisions
 
 
 def _stop_reward(slots: EnvSlots, plan: EpisodePlan, actions: list[int], stop: int) -> float | None:
     """What stopping after the given actions pays; None where the episode then goes on."""
-    slots.reset([1], [plan.seed], [plan.options])
+    slots.reset([0], [plan.seed], [plan.options])
     for action in actions:
-        slots.step([1], [action])
-    result = slots.step([1], [stop])[0]
+        slots.step([0], [action])
+    result = slots.step([0], [stop])[0]
     return result.reward if result.terminated else None
 
 
-def _as_record(played: list[list[tuple[State, float, float, float, bool]]]) -> StoppingRecord:
+def _as_record(played: list[list[_Decision]]) -> StoppingRecord:
     shape = len(played), max(map(len, played))
-    known = sorted({step[0] for episode in played for step in episode})
+    known = sorted({step.state for episode in played for step in episode})
     number = {state: i for i, state in enumerate(known)}
     columns = [np.zeros(shape) for _ in range(5)]
     valid = np.zeros(shape, dtype=bool)
     for row, episode in enumerate(played):
-        for step, (state, *figures) in enumerate(episode):
+        for step, one in enumerate(episode):
             valid[row, step] = True
-            for column, figure in zip(columns, (number[state], *figures), strict=True):
+            figures = number[one.state], one.confidence, one.reward, one.stop_reward, one.right
+            for column, figure in zip(columns, figures, strict=True):
                 column[row, step] = figure
     ids, confidence, rewards, stop_rewards, right = columns
     return StoppingRecord(
-        states=[[step[0] for step in episode] for episode in played],
+        states=[[step.state for step in episode] for episode in played],
         state_ids=ids.astype(int),
         known_states=known,
         confidence=confidence,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -18,18 +19,21 @@ from strategy_rl import files
 from strategy_rl.assembly import (
     Rows,
     World,
+    feature_folder,
     has_expert,
     make_policy,
     make_table,
     make_world,
     ppo_plan,
+    resolve_device,
     row_plans,
+    row_share,
     share_rows,
     validation_plans,
 )
 from strategy_rl.card import model_card
-from strategy_rl.collector import Rollout, StepCollector, collect_episodes
-from strategy_rl.config import Experiment, load_experiment
+from strategy_rl.collector import EpisodePlan, Rollout, StepCollector, collect_episodes
+from strategy_rl.config import BackboneConfig, Experiment, load_experiment
 from strategy_rl.demonstrations import (
     Demonstrations,
     RawDemonstrations,
@@ -47,19 +51,25 @@ from strategy_rl.folder import (
     describe_environment,
     prepare_folder,
     read_status,
+    refuse_used,
 )
 from strategy_rl.judging import Actors, judge_all, judge_one, log_report
 from strategy_rl.policy import Policy
 from strategy_rl.policy.saving import WEIGHTS
 from strategy_rl.ppo import Reference, Task, check_reference, ppo_state, train_ppo
-from strategy_rl.report import combine_runs, render_table, write_report
+from strategy_rl.report import NO_SPREAD_SHARE, combine_runs, render_table, write_report
 from strategy_rl.seeding import generator
 from strategy_rl.session import Session, working_in
-from strategy_rl.sft import Validation, open_special_actions, sft_state, train_sft
-from strategy_rl.training import Silent
+from strategy_rl.sft import (
+    Validation,
+    open_special_actions,
+    sft_state,
+    train_sft,
+    unused_specials,
+)
+from strategy_rl.training import Silent, TrainingState
 
 SPREAD_ROWS = 64
-NO_SIGNAL_SHARE = 0.95
 
 log = logging.getLogger(__name__)
 
@@ -100,10 +110,13 @@ def run(
     if not isinstance(experiment, Experiment):
         experiment = load_experiment(Path(experiment))
     path = Path(out) if out is not None else Path("runs") / experiment.name
+    refuse_used(path)
     stages = Stages(experiment)  # refuses what cannot work before anything is written
     prepare_folder(path, experiment, seeds)
     if seeds is None:
         return _work(path, experiment, stages)
+    stages.world.close()
+    del stages  # each seed makes its own
     return _work_seeds(path, experiment, seeds)
 
 
@@ -131,8 +144,18 @@ def evaluate(path: Path | str, *, split: str = "test", policy: str = "ppo") -> s
     experiment = load_experiment(path / CONFIG)
     saved = path / {"ppo": "policy", "sft": "policy-sft"}.get(policy, "")
     with files.locked(path):
-        loaded = Policy.from_pretrained(saved) if policy in ("ppo", "sft") else None
+        loaded = _load(saved, experiment.backbone) if policy in ("ppo", "sft") else None
         return judge_one(path, experiment, split, policy, loaded)
+
+
+def _load(saved: Path, backbone: BackboneConfig) -> Policy:
+    """An exported policy on the experiment's device, with the texts that its run has encoded."""
+    return Policy.from_pretrained(
+        saved,
+        resolve_device(backbone.device),
+        cache_dir=feature_folder(backbone),
+        cache_max_mb=backbone.cache_max_mb,
+    )
 
 
 def _work_seeds(path: Path, experiment: Experiment, seeds: Sequence[int]) -> Run:
@@ -157,6 +180,17 @@ def _work(path: Path, experiment: Experiment, stages: Stages | None = None) -> R
     return Run(path, report)
 
 
+@dataclass(frozen=True)
+class Unsaved(Silent):
+    """Hooks of a loop that leaves nothing behind; it heeds signals all the same."""
+
+    session: Session
+
+    def safe_point(self, state: TrainingState, *, due: bool, exact: bool = True) -> None:
+        """Leave if a signal has come."""
+        self.session.heed_signals()
+
+
 class Stages:
     """The stages of one run, in order.
 
@@ -170,7 +204,7 @@ class Stages:
         self.experiment = experiment
         self.seed = experiment.seed
         self.world: World = make_world(experiment)
-        self.rows: Rows = share_rows(self.world.train, experiment.sft.share, self.seed)
+        self.rows: Rows = share_rows(self.world.train, row_share(experiment), self.seed)
         self.table: TextTable | None = make_table(experiment.backbone, self.seed)
         self.policy = make_policy(experiment, self.world.train, self.table)
         self.raw: dict[str, RawDemonstrations] = {}
@@ -209,7 +243,7 @@ class Stages:
         with session.stage("evaluate"):
             report = self.evaluate(policy, sft_state)
         policy.save_pretrained(
-            session.path / "policy", card=model_card(experiment, "after PPO", report["policies"])
+            session.path / "policy", card=model_card(experiment, "ppo", report["policies"])
         )
         self.world.close()
         return report
@@ -224,7 +258,7 @@ class Stages:
         weights = folder / WEIGHTS
         past = session.is_past("sft")
         if not past:
-            policy.save_pretrained(folder, card=model_card(self.experiment, "as SFT left it", {}))
+            policy.save_pretrained(folder, card=model_card(self.experiment, "sft", {}))
         session.pin("reference", files.sha256_of(weights) if weights.is_file() else "missing")
         if past:
             policy.load_state(load_file(weights))
@@ -244,6 +278,8 @@ class Stages:
             self.raw = seen
         digests = {name: raw.digest() for name, raw in seen.items()}
         self.session.pin("data", digests)
+        if self.table is not None:
+            self.session.pin("backbone", self.table.backbone.base_digest)
         described = {**describe_environment(), "data": digests}
         files.write_json(self.session.path / ENVIRONMENT, described)
         if self.table is not None:
@@ -265,6 +301,8 @@ class Stages:
         demonstrations, validation = self.with_validation(policy, raw.encode(policy))
         config = self.experiment.sft
         rate = self.experiment.backbone.learning_rate
+        if self.experiment.ppo.normalize_observations:  # else the clone changes when PPO begins
+            policy.network.normalizer.update(demonstrations.batch.numbers)
         train_sft(
             policy,
             demonstrations,
@@ -276,6 +314,29 @@ class Stages:
         )
         held_out = validation.demonstrations.batch
         open_special_actions(policy, demonstrations, held_out, config.special_action_prior)
+
+    def measure_spread(self, policy: Policy, plans: Sequence[EpisodePlan]) -> None:
+        """Record how much PPO has to learn from; say so where it is nothing."""
+        rng = generator(self.seed, "reward-spread")
+        spread = reward_spread(policy, self.world.train, plans, rng)
+        self.session.log(0, spread)
+        if spread["rollout/reward_spread_zero_share"] > NO_SPREAD_SHARE:
+            log.warning(
+                "nearly every row pays the same whatever the policy samples: there is nothing "
+                "for PPO to learn from; look at the reward, or at ppo.entropy_coef"
+            )
+
+    def left_out(self, policy: Policy) -> Tensor | None:
+        """Special actions that SFT has never seen, bool (actions,); None where there are none."""
+        if policy.spec.action.kind != "categorical":
+            return None
+        raw = self.raw.get("file") or self.raw["train"]
+        unused = unused_specials(policy, torch.as_tensor(raw.actions))
+        if not unused:
+            return None
+        left_out = torch.zeros(policy.spec.action.num_logits, dtype=torch.bool)
+        left_out[unused] = True
+        return left_out.to(policy.device)
 
     def with_validation(
         self, policy: Policy, demonstrations: Demonstrations
@@ -295,17 +356,11 @@ class Stages:
         """Improve on the reward, from the reference that SFT left."""
         session, config = self.session, self.experiment.ppo
         plan = ppo_plan(self.rows.ppo, self.seed)
-        if not session.is_past("sft"):
-            spread_plans = [plan(number) for number in range(SPREAD_ROWS)]
-            rng = generator(self.seed, "reward-spread")
-            spread = reward_spread(policy, self.world.train, spread_plans, rng)
-            session.log(0, spread)
-            if spread["rollout/reward_spread_zero_share"] > NO_SIGNAL_SHARE:
-                log.warning(
-                    "nearly every row pays the same whatever the policy samples: there is nothing "
-                    "for PPO to learn from; look at the reward, or at ppo.entropy_coef"
-                )
-        reference = Reference(policy) if config.kl_coef else None
+        if not session.is_past("sft") and self.rows.ppo is not None:
+            self.measure_spread(policy, [plan(number) for number in range(SPREAD_ROWS)])
+        reference = None
+        if config.kl_coef and self.experiment.sft.epochs:
+            reference = Reference(policy, self.left_out(policy))
         if reference is not None:
             probe = collect_episodes(
                 policy, self.world.train, [plan(0)], generator(self.seed, "reference-check")
@@ -385,7 +440,7 @@ class Stages:
             validation,
             config,
             seed=self.seed,
-            hooks=Silent(),
+            hooks=Unsaved(self.session),
             state=sft_state(policy, config, self.experiment.backbone.learning_rate),
         )
         return policy

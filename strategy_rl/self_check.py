@@ -10,7 +10,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from strategy_rl.assembly import make_policy, make_table, make_world, ppo_plan, share_rows
+from strategy_rl.assembly import (
+    make_policy,
+    make_table,
+    make_world,
+    ppo_plan,
+    row_share,
+    share_rows,
+)
 from strategy_rl.collector import Rollout, collect_episodes
 from strategy_rl.config import Experiment
 from strategy_rl.errors import DivergenceError
@@ -42,7 +49,7 @@ def self_check(experiment: Experiment) -> list[CheckResult]:
     table = make_table(experiment.backbone, experiment.seed)
     policy = make_policy(experiment, world.train, table)
     _stir(policy, experiment.seed)
-    rows = share_rows(world.train, experiment.sft.share, experiment.seed)
+    rows = share_rows(world.train, row_share(experiment), experiment.seed)
     plan = ppo_plan(rows.ppo, experiment.seed)
     rollout = collect_episodes(
         policy,

@@ -77,6 +77,7 @@ class Session:
         with suppress(OSError):
             if self._bar is None:
                 self._bar = tqdm(total=total, desc=self._stage, disable=None, leave=True)
+            self._bar.total = total
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(done - self._bar.n)
 

@@ -69,7 +69,7 @@ def train_sft(
     while counters["epoch"] < config.epochs and not counters["stopped"]:
         epoch = counters["epoch"]
         seed_torch(seed, "sft-dropout", epoch)
-        policy.set_dropout(config.dropout)
+        policy.train(dropout=config.dropout)
         order = generator(seed, "sft-order", epoch).permutation(len(demonstrations))
         sums: dict[str, float] = {}
         for number, index in enumerate(torch.split(torch.from_numpy(order), config.batch_size)):
@@ -80,7 +80,7 @@ def train_sft(
             norm = apply_gradients(optimizer, loss, parameters, config.max_grad_norm, "SFT")
             for name, value in {**metrics, "grad_norm": norm}.items():
                 sums[name] = sums.get(name, 0.0) + float(value)
-        policy.set_dropout(0.0)
+        policy.eval()
 
         counters["epoch"] = epoch + 1
         means = {name: total / num_batches for name, total in sums.items()}
@@ -106,15 +106,21 @@ def train_sft(
 def sft_state(policy: Policy, config: SFTConfig, backbone_learning_rate: float) -> TrainingState:
     """A fresh optimizer and counters at 0."""
     groups = [
-        {"params": list(policy.network.parameters()), "initial_lr": config.learning_rate},
-        {"params": list(policy.backbone_parameters()), "initial_lr": backbone_learning_rate},
+        {"params": params, "initial_lr": rate, "weight_decay": decay}
+        for parameters, rate in (
+            (list(policy.network.parameters()), config.learning_rate),
+            (list(policy.backbone_parameters()), backbone_learning_rate),
+        )
+        for params, decay in (
+            ([p for p in parameters if p.dim() >= 2], config.weight_decay),
+            ([p for p in parameters if p.dim() < 2], 0.0),
+        )
+        if params
     ]
-    groups = [group for group in groups if group["params"]]
-    rate, decay = config.learning_rate, config.weight_decay
     optimizer: torch.optim.Optimizer = (
-        torch.optim.AdamW(groups, lr=rate, weight_decay=decay)
+        torch.optim.AdamW(groups, lr=config.learning_rate)
         if config.optimizer == "adamw"
-        else torch.optim.SGD(groups, lr=rate, weight_decay=decay, momentum=0.9)
+        else torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9)
     )
     counters = {"epoch": 0, "stale": 0, "stopped": False, "best_score": -float("1e30")}
     return TrainingState(policy, optimizer, counters)

@@ -67,14 +67,35 @@ def experiment(tmp_path: Path) -> str:
 
 
 def test_overrides_are_taken_before_between_and_after_the_options(
-    calls: list[tuple[Any, ...]], experiment: str, capsys: Capture
+    calls: list[tuple[Any, ...]],
+    experiment: str,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(sys, "argv", [".venv/bin/strategy-rl"])
     options = ["ppo.gamma=0.5", "--seeds", "0", "2", "seed=7", "--out", "d", "sft.epochs=3"]
     assert cli.main(["run", experiment, *options]) == 0
     ((_, given, seeds, out),) = calls
     assert (given.ppo.gamma, given.seed, given.sft.epochs) == (0.5, 7, 3)
     assert (seeds, out) == ([0, 2], Path("d"))
-    assert capsys.readouterr().out == "the table\nTensorBoard: strategy-rl board d\n"
+    assert capsys.readouterr().out == "the table\nTensorBoard: .venv/bin/strategy-rl board d\n"
+
+
+@pytest.mark.parametrize(
+    ("started", "on_path", "shown"),
+    [
+        (".venv/bin/strategy-rl", None, ".venv/bin/strategy-rl"),
+        ("/usr/bin/strategy-rl", "/usr/bin/strategy-rl", "strategy-rl"),
+        ("/a b/strategy-rl", "/usr/bin/strategy-rl", "'/a b/strategy-rl'"),
+        ("/x/strategy_rl/cli.py", None, f"{shlex.quote(sys.executable)} -m strategy_rl.cli"),
+    ],
+)
+def test_a_command_that_is_shown_is_started_as_this_one_was(
+    started: str, on_path: str | None, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [started])
+    monkeypatch.setattr("shutil.which", lambda name: on_path)
+    assert cli._program() == shown
 
 
 def test_a_run_without_options_uses_its_own_seed_and_folder(

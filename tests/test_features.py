@@ -14,7 +14,9 @@ from safetensors.numpy import load_file, save_file
 from tiny_backbones import SENTENCE, make_tiny_backbone
 
 import strategy_rl.features.cache as cache_module
-from strategy_rl.backbone import Backbone, BackboneSettings, LoraSettings, load_backbone
+from strategy_rl.assembly import make_table
+from strategy_rl.backbone import Backbone, BackboneSettings, load_backbone
+from strategy_rl.config import BackboneConfig
 from strategy_rl.errors import MemoryFault, ModelError
 from strategy_rl.features import FeatureCache, TextTable
 from strategy_rl.features.cache import _blocks, _bucket
@@ -435,19 +437,21 @@ def test_a_learning_backbone_encodes_a_repeated_text_once_a_call(learning, encod
 def test_vectors_follow_the_weights_of_a_learning_backbone(learning):
     table = TextTable(learning)
     ids = torch.tensor(table.ids(["the cat"]))
-    before, saved = table.embed(ids), table.save_trainable()
+    before, saved = table.embed(ids), learning.save_trainable()
     with torch.no_grad():
-        for parameter in table.trainable_parameters():
+        for parameter in learning.trainable_parameters():
             parameter.mul_(1.1)
     assert not torch.equal(table.embed(ids), before)
-    table.load_trainable(saved)
+    learning.load_trainable(saved)
     assert torch.equal(table.embed(ids), before)
 
 
-def test_a_frozen_table_has_nothing_to_train_or_save(frozen):
-    table = TextTable(frozen)
-    assert (table.trainable_parameters(), table.save_trainable()) == ([], {})
-    table.load_trainable({})
+def test_the_table_of_a_run_is_the_only_one_that_keeps_its_vectors_in_memory(tmp_path):
+    table = make_table(BackboneConfig(model="random:tiny", cache_dir=str(tmp_path)), seed=0)
+    table.prepare(["the cat", "a mat"])
+    assert len(table) == 2
+    assert len(table._cache._memory) == 0
+    assert list(tmp_path.rglob("shard-*"))
 
 
 def test_a_bound_on_memory_is_kept_and_the_table_stays_whole(frozen):
@@ -457,10 +461,3 @@ def test_a_bound_on_memory_is_kept_and_the_table_stays_whole(frozen):
         table.ids(["dogs"])
     assert len(table) == 3
     assert table.ids(["cat", "a"]) == [2, 0]
-
-
-def test_adapters_are_what_a_table_saves(tiny):
-    settings = BackboneSettings(train="lora", lora=LoraSettings(rank=2), max_tokens=64)
-    saved = TextTable(load_backbone(tiny, settings)).save_trainable()
-    assert saved
-    assert all("lora_" in name for name in saved)

@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from strategy_rl.models import (
     PackagedModel,
     cache_root,
     list_models,
-    model_digest,
     resolve_model,
 )
 
@@ -257,29 +255,3 @@ def test_models_are_listed_with_where_they_lie(tiny: PackagedModel) -> None:
     assert list_models() == [(tiny, None)]
     folder = resolve_model("package:tiny")
     assert list_models() == [(tiny, folder)]
-
-
-Change = Callable[[Path], object]
-
-
-def test_the_digest_of_a_model_depends_on_names_and_contents_alone(tmp_path: Path) -> None:
-    first, second = tmp_path / "first", tmp_path / "second"
-    for folder, order in ((first, "ab"), (second, "ba")):
-        folder.mkdir()
-        for name in order:
-            (folder / name).write_text(name)
-    digest = model_digest(first)
-    assert digest == model_digest(second)
-    harmless: list[Change] = [
-        lambda f: (f / ".hidden").write_text("x"),
-        lambda f: (f / "source.json").write_text("{}"),
-        lambda f: os.utime(f / "a", (0, 0)),
-    ]
-    for change in harmless:
-        change(second)
-        assert model_digest(second) == digest
-    (second / "b").rename(second / "c")
-    assert model_digest(second) != digest
-    (second / "c").rename(second / "b")
-    (second / "b").write_text("other")
-    assert model_digest(second) != digest

@@ -23,6 +23,7 @@ FLAGS = {"shell", "trust_remote_code", "allow_pickle"}
 
 
 def findings(tree: ast.AST) -> Iterator[str]:
+    yield from pip_findings(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (f"import {a.name}" for a in node.names if top(a.name) in PICKLES)
@@ -32,6 +33,13 @@ def findings(tree: ast.AST) -> Iterator[str]:
             yield from call_findings(node)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield from (word for word in ("0.0.0.0", "--bind_all") if word in node.value)
+
+
+def pip_findings(tree: ast.AST) -> Iterator[str]:
+    """A source distribution runs its setup.py; each command line of pip refuses them."""
+    texts = [getattr(node, "value", None) for node in ast.walk(tree)]
+    if texts.count("pip") > texts.count("--only-binary=:all:"):
+        yield "pip without --only-binary=:all:"
 
 
 def top(module: str) -> str:
@@ -101,6 +109,7 @@ def test_nothing_dangerous_is_in_the_packages() -> None:
         ("model.from_pretrained(x, use_safetensors=False)", "use_safetensors="),
         ("serve(host='0.0.0.0')", "0.0.0.0"),
         ("command = ['tensorboard', '--bind_all']", "--bind_all"),
+        ("run(['python', '-m', 'pip', 'download', 'x'])", "pip without --only-binary=:all:"),
         ("accelerator.register_for_checkpointing(x)", "register_for_checkpointing("),
     ],
 )
@@ -114,6 +123,7 @@ def test_each_danger_is_seen_where_it_is_planted(code: str, finding: str) -> Non
         "torch.load(path, weights_only=True)",
         "np.load(path, allow_pickle=False)",
         "subprocess.run(['ls'])",
+        "run(['python', '-m', 'pip', 'download', '--only-binary=:all:', 'x'])",
         "re.compile('x')",
         "yaml.safe_load(text)",
         "model.eval()",

@@ -212,7 +212,7 @@ class PolicyConfig(Section):
     """How many last texts of the context the policy reads one by one."""
     pair_features: bool = True
     """Show the scorer shared words, lengths and cosines of each candidate and its context."""
-    init_log_std: Annotated[float, Field(ge=-20, le=2)] = 0.0
+    init_log_std: Annotated[float, Field(ge=-5, le=2)] = 0.0
     """First log standard deviation of a Box action."""
 
 
@@ -239,7 +239,7 @@ class SFTConfig(Section):
     learning_rate: NonNegative = 1e-3
     """Peak step size; 0 changes nothing."""
     weight_decay: NonNegative = 0.1
-    """Decoupled decay of the weight matrices."""
+    """Decay of the weight matrices; biases and single numbers do not decay."""
     batch_size: Count = 128
     """Decisions of one update."""
     dropout: OpenShare = 0.5
@@ -312,7 +312,7 @@ class PPOConfig(Section):
     entropy_coef: ScheduledNonNegative = 0.01
     """Weight of the entropy bonus."""
     kl_coef: NonNegative = 0.05
-    """Weight of the KL to the policy that SFT left."""
+    """Weight of the KL to the policy that SFT left; without SFT there is none."""
     adaptive_kl: AdaptiveKL | None = None
     """Null: `kl_coef` stays as it is."""
     target_kl: Positive | None = None
@@ -396,7 +396,7 @@ class LoggingConfig(Section):
     full_episodes: Annotated[tuple[Text, ...], BeforeValidator(_as_tuple)] = ("sft", "ppo")
     """Policies whose evaluation episodes keep their texts."""
     digest_episodes: Whole = 5
-    """Episodes shown in TensorBoard's Text tab at each look."""
+    """How many of them TensorBoard's Text tab shows after the evaluation, from worst to best."""
 
 
 class Experiment(Section):

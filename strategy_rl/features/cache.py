@@ -37,7 +37,8 @@ class FeatureCache:
         backbone: Frozen.
         directory: Where features outlive the process; None: in memory alone.
         max_bytes: Bound of everything in `directory`; the oldest shards are dropped.
-        memory_bytes: Bound of the rows kept in memory; the least recently used are dropped.
+        memory_bytes: Bound of the rows kept in memory; the least recently used are dropped. 0 where
+            a `TextTable` keeps every vector anyway: its own `max_bytes` bounds memory then.
     """
 
     def __init__(

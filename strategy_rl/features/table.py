@@ -5,11 +5,11 @@ Shapes: `...` any leading shape of ids, H hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from strategy_rl.backbone import Backbone
 from strategy_rl.errors import MemoryFault
@@ -80,7 +80,7 @@ class TextTable:
             assert self._cache is not None
             self._reserve(len(self) + len(new))
             vectors = _unit_rms(self._cache.features(new, progress))
-            self._rows[len(self) + 1 : len(self) + len(new) + 1] = _scaled(vectors)
+            self._rows[len(self) + 1 : len(self) + len(new) + 1] = vectors
         else:
             self._tokens += self.backbone.tokenize(new)
         self._index.update(zip(new, range(len(self), len(self) + len(new)), strict=True))
@@ -106,18 +106,6 @@ class TextTable:
         array: np.ndarray = found.cpu().numpy()
         return array
 
-    def trainable_parameters(self) -> list[nn.Parameter]:
-        """The backbone's weights that learn; none where it is frozen."""
-        return self.backbone.trainable_parameters()
-
-    def save_trainable(self) -> dict[str, Tensor]:
-        """A copy of the backbone's weights that learn, by name."""
-        return self.backbone.save_trainable()
-
-    def load_trainable(self, state: Mapping[str, Tensor]) -> None:
-        """Take over weights that `save_trainable` gave; see `Backbone.load_trainable`."""
-        self.backbone.load_trainable(state)
-
     def _encode(self, ids: Tensor) -> Tensor:
         """Encode each distinct text once, shape (N,) to (N, H).
 
@@ -128,7 +116,7 @@ class TextTable:
         known = distinct[distinct >= 0].tolist()
         order = sorted(range(len(known)), key=lambda i: self._texts[known[i]])
         encoded = _unit_rms(self.backbone.encode_tokens([self._tokens[known[i]] for i in order]))
-        rows = torch.cat([encoded.new_zeros(1, self.hidden_size), _scaled(encoded)])
+        rows = torch.cat([encoded.new_zeros(1, self.hidden_size), encoded])
         first = len(distinct) - len(known)  # 1 where -1 is among them: it sorts first
         places = torch.zeros(len(distinct), dtype=torch.int64)
         places[torch.tensor(order, dtype=torch.int64) + first] = torch.arange(1, len(known) + 1)
@@ -151,11 +139,6 @@ class TextTable:
         rows = torch.zeros(size, self.hidden_size, device=self._rows.device)
         rows[: len(self) + 1] = self._rows[: len(self) + 1]
         self._rows = rows
-
-
-def _scaled(vectors: Tensor) -> Tensor:
-    """Rows of shape (N, H) with a root mean square of 1."""
-    return vectors / vectors.square().mean(1, keepdim=True).clamp(min=1e-24).sqrt()
 
 
 def _unit_rms(vectors: Tensor) -> Tensor:

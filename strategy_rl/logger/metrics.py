@@ -215,7 +215,8 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "rollout/max_action_share",
-        "Share of decisions that took the most frequent kind of action.",
+        "Share of decisions that took the most frequent action; each place of the candidates, and "
+        "each special action, counts by itself.",
         "below 0.95; above it the policy has collapsed",
     ),
     Metric(
@@ -254,8 +255,9 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "eval/*/action_share/*",
-        "Share of decisions that took this kind of action.",
-        "below 0.95",
+        "Share of decisions that took this kind of action: any candidate, a special action by its "
+        "name, else the index.",
+        "neither 0 nor 1, unless that is the best everywhere",
     ),
     Metric(
         "eval/*/component/*",
@@ -290,12 +292,6 @@ METRICS: tuple[Metric, ...] = (
         "episodes/*",
         "Episodes of one policy in words: what it saw, chose and got.",
         "reads sensibly",
-        kind="text",
-    ),
-    Metric(
-        "run/*",
-        "What the run is: its configuration, its surroundings, its report.",
-        "what was meant",
         kind="text",
     ),
 )

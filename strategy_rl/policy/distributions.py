@@ -56,25 +56,21 @@ class Distribution(Protocol):
     def entropy(self) -> Tensor:
         """Entropy in nats."""
 
-    def kl(self, other: Distribution) -> Tensor:
-        """Exact KL(self || other) in nats."""
-
-    def kl_to_reference(self, other: Distribution) -> Tensor:
-        """KL over what the reference has learnt: special actions left out."""
+    def kl(self, other: Distribution, left_out: Tensor | None = None) -> Tensor:
+        """Exact KL(self || other) in nats, given that no action of `left_out` is taken."""
 
 
 class Categorical:
     """One choice among `size` actions. `stored` holds log-probabilities, (batch, size)."""
 
-    def __init__(self, stored: Tensor, num_special: int = 0) -> None:
+    def __init__(self, stored: Tensor) -> None:
         self.stored = stored
-        self.num_special = num_special
 
     @classmethod
-    def from_logits(cls, logits: Tensor, mask: Tensor, num_special: int = 0) -> Categorical:
+    def from_logits(cls, logits: Tensor, mask: Tensor) -> Categorical:
         """Mask before the softmax, in float32."""
         logits = torch.where(mask, logits.float(), logits.new_tensor(ILLEGAL, dtype=torch.float32))
-        return cls(F.log_softmax(logits, dim=-1), num_special)
+        return cls(F.log_softmax(logits, dim=-1))
 
     @property
     def probs(self) -> Tensor:
@@ -99,18 +95,13 @@ class Categorical:
         """Entropy over legal actions."""
         return -(self.probs * self.stored).sum(-1)  # an illegal action adds 0 * ILLEGAL = 0
 
-    def kl(self, other: Distribution) -> Tensor:
-        """Exact KL over legal actions."""
-        return (self.probs * (self.stored - other.stored)).sum(-1)
-
-    def kl_to_reference(self, other: Distribution) -> Tensor:
-        """KL between the distributions given that no special action is chosen."""
-        if not self.num_special:
-            return self.kl(other)
-        mine, theirs = (d.stored[:, : -self.num_special] for d in (self, other))
-        ordinary = Categorical(mine.log_softmax(-1))
-        # With no ordinary action legal, both are flat and the difference is 0.
-        return ordinary.kl(Categorical(theirs.log_softmax(-1)))
+    def kl(self, other: Distribution, left_out: Tensor | None = None) -> Tensor:
+        """Exact KL over legal actions; `left_out` is bool, (size,)."""
+        mine, theirs = self.stored, other.stored
+        if left_out is not None:
+            # With no other action legal, both are flat and the difference is 0.
+            mine, theirs = (x[:, ~left_out].log_softmax(-1) for x in (mine, theirs))
+        return (mine.exp() * (mine - theirs)).sum(-1)
 
 
 class MultiCategorical:
@@ -152,15 +143,11 @@ class MultiCategorical:
         """Sum over the factors."""
         return torch.stack([f.entropy() for f in self.factors], -1).sum(-1)
 
-    def kl(self, other: Distribution) -> Tensor:
-        """Sum over the factors."""
+    def kl(self, other: Distribution, left_out: Tensor | None = None) -> Tensor:
+        """Sum over the factors; these spaces leave nothing out."""
         theirs = MultiCategorical(other.stored, self.sizes).factors
         parts = [mine.kl(their) for mine, their in zip(self.factors, theirs, strict=True)]
         return torch.stack(parts, -1).sum(-1)
-
-    def kl_to_reference(self, other: Distribution) -> Tensor:
-        """As `kl`: factored actions have no special ones."""
-        return self.kl(other)
 
 
 class SquashedGaussian:
@@ -201,7 +188,7 @@ class SquashedGaussian:
         """Entropy of the Gaussian before squashing."""
         return (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
 
-    def kl(self, other: Distribution) -> Tensor:
+    def kl(self, other: Distribution, left_out: Tensor | None = None) -> Tensor:
         """KL between the Gaussians; squashing both alike does not change it."""
         mean, log_std = other.stored.chunk(2, -1)
         log_std = log_std.clamp(-5.0, 2.0)
@@ -209,15 +196,11 @@ class SquashedGaussian:
         shift = ((self.mean - mean) / log_std.exp()).square()
         return 0.5 * (variance_ratio + shift - 1 - variance_ratio.log()).sum(-1)
 
-    def kl_to_reference(self, other: Distribution) -> Tensor:
-        """As `kl`."""
-        return self.kl(other)
-
 
 def rebuild(stored: Tensor, spec: ActionSpec) -> Distribution:
     """The distribution whose `stored` tensor a rollout kept."""
     if spec.kind == "categorical":
-        return Categorical(stored, spec.num_special)
+        return Categorical(stored)
     if spec.kind == "multi":
         return MultiCategorical(stored, spec.sizes)
     return SquashedGaussian(stored, spec)

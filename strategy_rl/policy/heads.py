@@ -59,7 +59,7 @@ class ContextProjection(nn.Module):
         if not len(self.slots):
             return embeddings.new_zeros(len(embeddings), self.size)
         parts = [layer(embeddings[:, i]) for i, layer in enumerate(self.slots)]
-        return sum(parts[1:], start=parts[0])
+        return cast(Tensor, sum(parts[1:], start=parts[0]))
 
 
 class CandidateScorer(nn.Module):
@@ -68,13 +68,16 @@ class CandidateScorer(nn.Module):
     A candidate's score never depends on the other candidates, on their order or on padding.
     """
 
-    def __init__(self, size: int, num_pairs: int, num_numbers: int, hidden: Sequence[int]) -> None:
+    def __init__(
+        self, size: int, num_pairs: int, num_numbers: int, hidden: Sequence[int], activation: str
+    ) -> None:
         super().__init__()
         self.scale = size**-0.5
         self.pairs = orthogonal(num_pairs, size, 1.0, bias=False) if num_pairs else None
         self.numbers = orthogonal(num_numbers, size, 1.0, bias=False) if num_numbers else None
         self.bias = nn.Parameter(torch.zeros(size))
-        self.hidden = mlp([size, *hidden, 1], "tanh", last_gain=0.01)
+        self.activation = ACTIVATIONS[activation]()
+        self.hidden = mlp([size, *hidden, 1], activation, last_gain=0.01)
         self.linear = orthogonal(num_pairs, 1, 0.01, bias=False) if num_pairs else None
         self.log_temperature = nn.Parameter(torch.tensor(0.5).log())
 
@@ -88,7 +91,7 @@ class CandidateScorer(nn.Module):
         features = joint[:, None] + keys
         if self.pairs is not None:
             features += self.pairs(pairs)
-        scores = self.hidden(dropout(features.tanh_()))
+        scores = self.hidden(dropout(self.activation(features)))
         scores = torch.baddbmm(scores, keys, (query * self.scale)[:, :, None])
         if self.linear is not None:
             scores = scores + self.linear(pairs)

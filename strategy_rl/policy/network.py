@@ -109,14 +109,19 @@ class CandidateNetwork(nn.Module):
         self.candidate_projection = orthogonal(sizes.embedding_size, size, 1.0, bias=False)
         if spec.num_slots:  # the bilinear score begins as a likeness to the last turn
             with torch.no_grad():
-                last = self.context_projection.slots[-1].weight
-                last.copy_(FRESH_GAIN * self.candidate_projection.weight)
-        self.scorer = CandidateScorer(size, sizes.num_pairs, numbers, sizes.hidden_sizes[1:])
+                last = self.context_projection.slots[-1]
+                assert isinstance(last, nn.Linear)
+                last.weight.copy_(FRESH_GAIN * self.candidate_projection.weight)
+        self.scorer = CandidateScorer(
+            size, sizes.num_pairs, numbers, sizes.hidden_sizes[1:], sizes.activation
+        )
         heads = [NUM_STATISTICS + numbers, *sizes.hidden_sizes]
         self.special_head = (
-            mlp([*heads, action.num_special], "tanh", 0.01) if action.num_special else None
+            mlp([*heads, action.num_special], sizes.activation, 0.01)
+            if action.num_special
+            else None
         )
-        self.value_head = mlp([heads[0] + size, *sizes.hidden_sizes, 1], "tanh", 0.0)
+        self.value_head = mlp([heads[0] + size, *sizes.hidden_sizes, 1], sizes.activation, 0.0)
         self.dropout = nn.Dropout(0.0)
 
     def project(self, batch: ObservationBatch, embed: Embed) -> tuple[Tensor, Tensor]:
@@ -148,7 +153,7 @@ class CandidateNetwork(nn.Module):
         distribution = Categorical(logprobs)
         if self.special_head is not None:
             logits = torch.cat([logprobs, self.special_head(statistics)], -1)
-            distribution = Categorical.from_logits(logits, batch.mask, self.action.num_special)
+            distribution = Categorical.from_logits(logits, batch.mask)
         values = self.value_head(torch.cat([statistics, query.detach()], -1)).squeeze(-1)
         return PolicyOutput(distribution, values)
 
@@ -224,7 +229,7 @@ class VectorNetwork(nn.Module):
             return SquashedGaussian(stored, self.action)
         if self.action.kind == "multi":
             return MultiCategorical.from_logits(outputs, mask, self.action.sizes)
-        return Categorical.from_logits(outputs, mask, self.action.num_special)
+        return Categorical.from_logits(outputs, mask)
 
     def contrastive_logits(
         self, batch: ObservationBatch, actions: Tensor, embed: Embed

@@ -223,15 +223,28 @@ class Policy:
         saving.save(self, Path(directory), card=card, include_backbone=include_backbone)
 
     @classmethod
-    def from_pretrained(cls, directory: str | Path, device: str = "cpu") -> Policy:
+    def from_pretrained(
+        cls,
+        directory: str | Path,
+        device: torch.device | str = "cpu",
+        *,
+        cache_dir: str | Path | None = None,
+        cache_max_mb: int = 2048,
+    ) -> Policy:
         """Load what `save_pretrained` wrote; see `strategy_rl.policy.saving.load`."""
-        return saving.load(Path(directory), device)
+        return saving.load(Path(directory), device, cache_dir=cache_dir, cache_max_mb=cache_max_mb)
 
-    def set_dropout(self, p: float) -> None:
-        """The probability in SFT; 0 elsewhere, since PPO's ratio must start at exactly 1."""
-        self.network.dropout.p = p
+    def train(self, dropout: float) -> None:
+        """For SFT: dropout in the heads, and in adapters as they were made."""
+        self.network.dropout.p = dropout
         if self.table is not None:
-            self.table.backbone.train(p > 0)  # for the dropout of adapters
+            self.table.backbone.train()
+
+    def eval(self) -> None:
+        """Everywhere else: no dropout, since PPO's ratio must start at exactly 1."""
+        self.network.dropout.p = 0.0
+        if self.table is not None:
+            self.table.backbone.eval()
 
     def freeze_projections(self) -> None:
         """Train what follows the projections only; with frozen vectors each text projects once."""

@@ -17,10 +17,12 @@ from safetensors.torch import save as save_tensors
 from strategy_rl import files
 from strategy_rl.backbone import BackboneSettings, LoraSettings, load_backbone
 from strategy_rl.errors import InputError, ModelError
-from strategy_rl.features import TextTable
+from strategy_rl.features import FeatureCache, TextTable
 from strategy_rl.models import resolve_model
 
 if TYPE_CHECKING:
+    import torch
+
     from strategy_rl.policy.policy import BackboneSource, Policy
 
 FORMAT = 1
@@ -36,8 +38,7 @@ def save(policy: Policy, directory: Path, *, card: str, include_backbone: bool) 
         card: Text of README.md.
         include_backbone: Copy the pretrained weights too, so that the folder needs nothing else.
     """
-    with files.storage_errors(directory):
-        directory.mkdir(parents=True, exist_ok=True)
+    files.make_folder(directory)
     state = {name: tensor.cpu().contiguous() for name, tensor in policy.state().items()}
     files.write_bytes(directory / WEIGHTS, save_tensors(state))
     backbone: dict[str, Any] | None = None
@@ -56,8 +57,20 @@ def save(policy: Policy, directory: Path, *, card: str, include_backbone: bool) 
     files.write_text(directory / CARD, card or "# A policy of strategy_rl\n")
 
 
-def load(directory: Path, device: str) -> Policy:
+def load(
+    directory: Path,
+    device: torch.device | str,
+    *,
+    cache_dir: str | Path | None = None,
+    cache_max_mb: int = 2048,
+) -> Policy:
     """Load a policy from a folder; nothing named in it is executed.
+
+    Args:
+        directory: What `save` wrote.
+        device: Where it is to run.
+        cache_dir: Where features of a frozen backbone outlive the process; None: nowhere.
+        cache_max_mb: Size at which the oldest of them are dropped, in MiB.
 
     Raises:
         ModelError: The folder is incomplete, of another format, or its backbone has changed.
@@ -68,7 +81,7 @@ def load(directory: Path, device: str) -> Policy:
     try:
         spec, saved = _spec(config["spec"]), config["backbone"]
         source = None if saved is None else _source(saved)
-        state = load_file(directory / WEIGHTS, device=device)
+        state = load_file(directory / WEIGHTS, device=str(device))
     except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
         raise ModelError(f"{directory}: damaged: {type(error).__name__}: {error}") from error
     if source is None:
@@ -82,7 +95,11 @@ def load(directory: Path, device: str) -> Policy:
                 f"{directory}: its backbone {source.model!r} is not the one it was trained with "
                 f"(digest {backbone.base_digest[:12]}, expected {saved['digest'][:12]})"
             )
-        policy = Policy(spec, TextTable(backbone), source, device)
+        cache = None
+        if cache_dir is not None and backbone.is_frozen:
+            folder, size = Path(cache_dir), cache_max_mb << 20
+            cache = FeatureCache(backbone, folder, size, memory_bytes=0)  # the table keeps them
+        policy = Policy(spec, TextTable(backbone, cache), source, device)
     try:
         policy.load_state(state)
     except (RuntimeError, KeyError) as error:

@@ -49,6 +49,8 @@ def action_spec(space: gym.Space[Any], special_actions: Sequence[str] = ()) -> A
             raise InputError(f"Discrete action spaces start at 0, got start={space.start}")
         return ActionSpec("categorical", (int(space.n),), len(special_actions))
     if isinstance(space, spaces.MultiDiscrete):
+        if np.any(space.start):
+            raise InputError(f"MultiDiscrete action spaces start at 0, got start={space.start}")
         return ActionSpec("multi", tuple(int(n) for n in np.ravel(space.nvec)))
     if isinstance(space, spaces.Box):
         if not space.is_bounded():
@@ -80,6 +82,7 @@ def observation_spec(
             texts.append((name, context_turns))
         else:
             numbers.append(_number_field(name, field))
+    texts.sort(key=lambda text: text[0] == "context")  # its last turn is the one to answer
     max_candidates = action.sizes[0] - action.num_special if has_candidates else 0
     return ObservationSpec(tuple(texts), tuple(numbers), max_candidates)
 

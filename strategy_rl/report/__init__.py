@@ -13,12 +13,14 @@ from typing import Any
 from strategy_rl.episodes import plain
 from strategy_rl.files import write_json, write_text
 from strategy_rl.report.bootstrap import bootstrap_interval
+from strategy_rl.report.health import NO_SPREAD_SHARE
 from strategy_rl.report.plots import write_plots
 from strategy_rl.report.run_folder import Run, find_runs, read_run
 from strategy_rl.report.summary import combined_report, report_of, summarize
 from strategy_rl.report.tables import render_markdown, render_table
 
 __all__ = [
+    "NO_SPREAD_SHARE",
     "bootstrap_interval",
     "combine",
     "combine_runs",

@@ -12,7 +12,7 @@ from strategy_rl.episodes import Episode, Step
 MAX_KINDS = 12
 MAX_STATES = 24
 # Longer vectors are observations, not something to draw a bar for.
-MAX_STATE_LENGTH = 4
+MAX_STATE_LENGTH = 8
 
 _CANDIDATE = re.compile(r"candidate \d+")
 
@@ -124,12 +124,12 @@ def _agreement(step: Step) -> str:
 
 
 def _by_state(steps: Sequence[Step]) -> list[dict[str, Any]]:
-    """Share of special actions in each small `state` vector of the observation."""
+    """Share of special actions in each small vector of the observation, where any is taken."""
     seen: dict[tuple[float, ...], list[bool]] = {}
-    for step in steps:
-        state = (step.observation or {}).get("state")
-        if isinstance(state, list) and 0 < len(state) <= MAX_STATE_LENGTH and None not in state:
-            seen.setdefault(tuple(round(float(x), 3) for x in state), []).append(is_special(step))
+    for step in steps if any(map(is_special, steps)) else ():
+        state = _small_vector(step)
+        if state is not None:
+            seen.setdefault(state, []).append(is_special(step))
     common = sorted(seen, key=lambda state: -len(seen[state]))[:MAX_STATES]
     return [
         {
@@ -139,3 +139,12 @@ def _by_state(steps: Sequence[Step]) -> list[dict[str, Any]]:
         }
         for state in sorted(common)
     ]
+
+
+def _small_vector(step: Step) -> tuple[float, ...] | None:
+    """The first field of the observation that is a few numbers, rounded."""
+    for value in (step.observation or {}).values():
+        small = isinstance(value, list) and 0 < len(value) <= MAX_STATE_LENGTH
+        if small and all(isinstance(x, int | float) for x in value):
+            return tuple(round(float(x), 3) for x in value)
+    return None

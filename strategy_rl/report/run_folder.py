@@ -18,11 +18,17 @@ _PREFIX = "test-"
 
 @dataclass(frozen=True)
 class Run:
-    """One run's evaluation, by policy, and its records."""
+    """One run's evaluation, by policy, and its records.
+
+    Attributes:
+        same_rows: The task has no splits: it was trained on its test rows.
+    """
 
     path: Path
     task: str | None
     seed: int | None
+    config: dict[str, Any]
+    same_rows: bool
     episodes: dict[str, list[Episode]]
     metrics: list[dict[str, Any]]
     timings: list[dict[str, Any]]
@@ -49,6 +55,8 @@ def read_run(path: Path) -> Run:
         path=path,
         task=(config.get("task") or {}).get("id", header.get("task")),
         seed=config.get("seed", header.get("seed")),
+        config=config,
+        same_rows=bool(header.get("same_rows")),
         episodes=episodes,
         metrics=list(read_record(path / METRICS_FILE)),
         timings=list(read_record(path / TIMINGS_FILE)),
@@ -71,6 +79,43 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
             raise RunError(f"{path}: neither a run folder nor a folder of seed-* runs")
         found.extend(sorted(seeds, key=lambda p: (len(p.name), p.name)))
     return list(dict.fromkeys(found))
+
+
+def refuse_mixed(runs: Sequence[Run]) -> None:
+    """Combine only what differs in nothing but the seed, and each seed once.
+
+    Raises:
+        RunError: the tasks or other options differ, or a seed is there twice; names which.
+    """
+    tasks = {run.task for run in runs}
+    if len(tasks) > 1:
+        raise RunError(f"runs of different tasks cannot be combined: {sorted(map(str, tasks))}")
+    first, seeds = runs[0], {runs[0].seed: runs[0].path}
+    before = _options(first.config)
+    for run in runs[1:]:
+        now = _options(run.config)
+        other = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
+        if other and first.config and run.config:
+            raise RunError(
+                f"{first.path} and {run.path} differ in {', '.join(other)}; only runs that differ "
+                "in their seed alone can be combined"
+            )
+        if run.seed is not None and run.seed in seeds:
+            raise RunError(
+                f"{seeds[run.seed]} and {run.path} both have seed {run.seed}; leave one out"
+            )
+        seeds[run.seed] = run.path
+
+
+def _options(config: dict[str, Any]) -> dict[str, Any]:
+    """`section.option` to value, without what two seeds of one experiment may differ in."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{option}": entry for option, entry in value.items()}
+        elif name not in ("seed", "name"):
+            flat[name] = value
+    return flat
 
 
 def seconds(timings: Sequence[dict[str, Any]]) -> dict[str, float]:

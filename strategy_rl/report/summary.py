@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from strategy_rl.episodes import Episode
-from strategy_rl.errors import RunError
 from strategy_rl.report.behaviour import describe
 from strategy_rl.report.health import curves_of, health
 from strategy_rl.report.returns import (
@@ -18,7 +17,7 @@ from strategy_rl.report.returns import (
     returns_of,
 )
 from strategy_rl.report.rows import extreme_rows
-from strategy_rl.report.run_folder import Run, seconds
+from strategy_rl.report.run_folder import Run, refuse_mixed, seconds
 
 SCHEMA = 1
 
@@ -73,7 +72,7 @@ def report_of(run: Run, *, bootstrap_samples: int = 10_000, seed: int = 0) -> di
         "seed": run.seed,
         **figures,
         "timings_s": seconds(run.timings),
-        "health": health(figures["policies"], curves_of(run.metrics)),
+        "health": [*_same_rows([run]), *health(figures["policies"], curves_of(run.metrics))],
     }
 
 
@@ -86,11 +85,10 @@ def combined_report(
     interval tells what other rows would give, `by_seed` what other seeds did give.
 
     Raises:
-        RunError: the tasks differ, or a policy was evaluated on other rows in another run.
+        RunError: more than the seeds differs between the runs, a seed is there twice, or a policy
+            was evaluated on other rows in another run.
     """
-    tasks = {run.task for run in runs}
-    if len(tasks) > 1:
-        raise RunError(f"runs of different tasks cannot be combined: {sorted(map(str, tasks))}")
+    refuse_mixed(runs)
     bootstrap = Bootstrap(bootstrap_samples, seed)
     shared = [n for n in runs[0].episodes if all(n in run.episodes for run in runs)]
     by_seed = {n: [returns_of(n, run.episodes[n]) for run in runs] for n in shared}
@@ -118,7 +116,7 @@ def combined_report(
         "policies": policies,
         "comparisons": comparisons,
         "timings_s": seconds([entry for run in runs for entry in run.timings]),
-        "health": [*_missing(runs, shared), *_health_by_seed(runs)],
+        "health": [*_missing(runs, shared), *_same_rows(runs), *_health_by_seed(runs)],
     }
 
 
@@ -155,6 +153,15 @@ def _missing(runs: Sequence[Run], shared: Sequence[str]) -> list[str]:
     left_out = sorted({name for run in runs for name in run.episodes} - set(shared))
     return [
         f"warning: policy {name!r} is left out, not every run evaluated it" for name in left_out
+    ]
+
+
+def _same_rows(runs: Sequence[Run]) -> list[str]:
+    if not any(run.same_rows for run in runs):
+        return []
+    return [
+        "warning: train, validation and test are the same rows: the task takes no `split`, so no "
+        "figure tells what unseen rows would give"
     ]
 
 

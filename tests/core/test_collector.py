@@ -7,7 +7,7 @@ from toys import Counter, Numbered, counters, numbers_policy, stir
 
 from strategy_rl.advantages import compute_gae
 from strategy_rl.assembly import ppo_plan
-from strategy_rl.collector import EpisodePlan, StepCollector, collect_episodes
+from strategy_rl.collector import EpisodePlan, Rollout, StepCollector, collect_episodes
 from strategy_rl.env import EnvSlots, make_slots
 from strategy_rl.evaluation import RandomActor, greedy_return, plan_split, reward_spread
 
@@ -234,3 +234,24 @@ def test_the_random_rival_heeds_a_mask_wherever_it_stands():
         for draws in (info, {"action_mask": info["action_mask"].astype(bool)}):
             actor = RandomActor(slots.action_space)
             assert {actor.act([obs], [draws], drawn(i))[0].action for i in range(20)} == {0}
+
+
+def test_discounted_rewards_run_through_an_episode_and_start_anew_after_it():
+    rollout = Rollout(
+        batch=None,
+        actions=torch.zeros(5),
+        stored=torch.zeros(5, 1),
+        logprobs=torch.zeros(5),
+        values=torch.full((5,), 99.0),
+        next_values=torch.full((5,), 99.0),
+        rewards=torch.tensor([1.0, 10.0, 2.0, 4.0, 8.0]),
+        terminations=torch.tensor([False, False, False, False, False]),
+        truncations=torch.tensor([False, False, True, False, False]),
+        steps=torch.tensor([0, 0, 1, 1, 2]),
+        columns=torch.tensor([0, 1, 0, 1, 0]),
+        components={},
+        episode_returns=np.array([]),
+        episode_lengths=np.array([]),
+    )
+    # Column 0: 1, then 2 + 1/2 and cut there, then 8. Column 1: 10, then 4 + 5.
+    assert rollout.discounted_rewards(0.5).tolist() == [1.0, 10.0, 2.5, 9.0, 8.0]

@@ -107,26 +107,27 @@ def test_draws_are_as_frequent_as_they_are_probable():
     assert counts.tolist() == pytest.approx([5000, 0, 3000, 2000, 0], abs=1)
 
 
-def test_special_actions_do_not_count_in_the_kl_to_the_reference():
+def test_actions_that_are_left_out_do_not_count_in_the_kl():
     everything = torch.ones(1, 3, dtype=torch.bool)
 
     def policy(*probs):
-        return Categorical.from_logits(torch.tensor([probs]).log(), everything, num_special=1)
+        return Categorical.from_logits(torch.tensor([probs]).log(), everything)
 
     mine, reference = policy(0.3, 0.1, 0.6), policy(0.45, 0.45, 0.1)
     # Of those that answer: (0.75, 0.25) against (0.5, 0.5).
     by_hand = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
-    assert mine.kl_to_reference(reference).item() == pytest.approx(by_hand, abs=1e-6)
-    assert policy(0.3, 0.3, 0.4).kl_to_reference(reference).item() == pytest.approx(0, abs=1e-6)
+    last = torch.tensor([False, False, True])
+    assert mine.kl(reference, last).item() == pytest.approx(by_hand, abs=1e-6)
+    assert policy(0.3, 0.3, 0.4).kl(reference, last).item() == pytest.approx(0, abs=1e-6)
     assert mine.kl(reference).item() > by_hand
 
 
-def test_the_kl_to_the_reference_is_nothing_where_only_special_actions_are_legal():
+def test_the_kl_is_nothing_where_only_actions_that_are_left_out_are_legal():
     mask = torch.tensor([[False, False, True]])
     logits = torch.tensor([[0.1, 2.0, 0.3]], requires_grad=True)
-    mine = Categorical.from_logits(logits, mask, num_special=1)
-    reference = Categorical.from_logits(torch.tensor([[5.0, 1.0, 2.0]]), mask, num_special=1)
-    kl = mine.kl_to_reference(reference)
+    mine = Categorical.from_logits(logits, mask)
+    reference = Categorical.from_logits(torch.tensor([[5.0, 1.0, 2.0]]), mask)
+    kl = mine.kl(reference, torch.tensor([False, False, True]))
     kl.backward()
     assert kl.item() == 0.0
     assert not logits.grad.any()
@@ -158,7 +159,6 @@ def test_factored_actions_agree_with_the_enumeration_of_their_joint_distribution
     entropy, kl = -(p * logp)[legal].sum(), (p * (logp - logq))[legal].sum()
     assert policy.entropy().item() == pytest.approx(entropy.item(), abs=1e-4)
     assert policy.kl(reference).item() == pytest.approx(kl.item(), abs=1e-4)
-    assert policy.kl_to_reference(reference).item() == pytest.approx(kl.item(), abs=1e-4)
 
 
 @given(factored(), st.lists(st.floats(0, 1, exclude_max=True), min_size=3, max_size=3))
@@ -243,7 +243,7 @@ def test_a_dimension_more_adds_its_log_density_and_its_entropy():
 @pytest.mark.parametrize(
     "spec",
     [
-        ActionSpec("categorical", (4,), num_special=1),
+        ActionSpec("categorical", (4,)),
         ActionSpec("multi", (2, 2)),
         ActionSpec("box", (2,), low=(-1.0, 0.0), high=(1.0, 2.0)),
     ],
@@ -257,4 +257,3 @@ def test_a_distribution_is_built_again_from_what_a_rollout_stores(spec):
     assert actions.equal(again.sample(uniforms))
     assert first.log_prob(actions).equal(again.log_prob(actions))
     assert first.entropy().equal(again.entropy())
-    assert getattr(again, "num_special", 0) == spec.num_special

@@ -16,7 +16,7 @@ from strategy_rl.training import apply_gradients
 
 def test_dropout_that_was_left_on_shows_as_a_ratio_that_does_not_start_at_one():
     policy = stir(numbers_policy())
-    policy.set_dropout(0.5)
+    policy.train(dropout=0.5)
     before = policy.state()
     with pytest.raises(DivergenceError, match=r"ratio .* away from 1.*dropout"):
         train(policy)

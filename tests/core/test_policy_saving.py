@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from toys import numbers_policy, policy_of, question, selection_policy, stir
 
-from strategy_rl.backbone import load_backbone
+from strategy_rl.backbone import Backbone, load_backbone
 from strategy_rl.errors import InputError, ModelError
 from strategy_rl.policy import Policy
 from strategy_rl_envs.kit.text import UnicodeText
@@ -95,6 +95,23 @@ def test_a_policy_with_its_backbone_inside_needs_nothing_else(tmp_path):
     again = Policy.from_pretrained(tmp_path / "policy")
     values = [policy.act(obs).value for obs in observations]
     assert [again.act(obs).value for obs in observations] == pytest.approx(values, abs=1e-5)
+
+
+def test_a_loaded_policy_keeps_its_texts_in_the_cache_that_it_is_given(tmp_path, monkeypatch):
+    policy, observations = made("frozen")
+    policy.save_pretrained(tmp_path / "policy")
+
+    def value():
+        again = Policy.from_pretrained(tmp_path / "policy", cache_dir=tmp_path / "cache")
+        return again.act(observations[0], greedy=True).value
+
+    first = value()
+    monkeypatch.setattr(Backbone, "encode_block", None)
+    assert value() == first
+    learning, _ = made("last_n")  # nothing of it stays
+    learning.save_pretrained(tmp_path / "learning")
+    Policy.from_pretrained(tmp_path / "learning", "cpu", cache_dir=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_the_folder_holds_weights_as_safetensors_and_no_pickle(tmp_path):

@@ -88,8 +88,8 @@ def test_a_score_that_depends_on_what_stands_in_an_empty_slot_is_found(monkeypat
 
 
 def test_a_mask_that_is_ignored_is_found(monkeypatch):
-    def unmasked(cls, logits, mask, num_special=0):
-        return cls(logits.float().clamp(min=-3).log_softmax(-1), num_special)
+    def unmasked(cls, logits, mask):
+        return cls(logits.float().clamp(min=-3).log_softmax(-1))
 
     monkeypatch.setattr(Categorical, "from_logits", classmethod(unmasked))
     assert "illegal actions have probability 0" in failures("ProbeMask")

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import subprocess
 import zipfile
@@ -7,6 +8,7 @@ import gymnasium
 import pytest
 
 from strategy_rl_envs.kit.errors import DataError
+from strategy_rl_envs.reply_selection import chitchat
 from strategy_rl_envs.reply_selection.build import Size, build, main, split_episodes
 from strategy_rl_envs.reply_selection.chitchat import (
     WHEEL,
@@ -197,10 +199,10 @@ def test_near_distractors_share_a_rare_word_and_are_never_of_the_same_conversati
 
 
 def test_a_cached_wheel_that_is_not_the_pinned_one_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("STRATEGY_RL_CACHE", str(tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    (tmp_path / "strategy-rl").mkdir()
-    (tmp_path / "strategy-rl" / WHEEL).write_bytes(b"something else")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / WHEEL).write_bytes(b"something else")
     with pytest.raises(
         DataError, match=r"SHA-256 is [0-9a-f]{64}, expected 7bf89f.*delete the file"
     ):
@@ -208,9 +210,35 @@ def test_a_cached_wheel_that_is_not_the_pinned_one_is_refused(tmp_path, monkeypa
 
 
 def test_a_failed_download_tells_what_pip_said_and_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("STRATEGY_RL_CACHE", str(tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    failed = subprocess.CompletedProcess([], 1, stdout="", stderr="no route to the index\n")
-    monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: failed)
+    errors = [
+        subprocess.CalledProcessError(1, "pip", stderr="no route to the index\n"),
+        subprocess.TimeoutExpired("pip", 900),
+    ]
+
+    def fail(command, *, timeout, **kwargs):
+        raise errors[0]
+
+    monkeypatch.setattr(subprocess, "run", fail)
     with pytest.raises(DataError, match=r"no route to the index; install the package or name"):
         find_source()
+    errors.pop(0)
+    with pytest.raises(DataError, match="timed out after 900 seconds; install the package"):
+        find_source()
+
+
+def test_an_installed_data_set_is_used_only_where_it_is_the_pinned_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("STRATEGY_RL_CACHE", str(tmp_path / "cache"))
+    package = tmp_path / "chitchat_dataset"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise SystemExit('must not run')")
+    (package / "dataset.json").write_bytes(b"{}")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "cache/data").mkdir(parents=True)
+    (tmp_path / "cache/data" / WHEEL).write_bytes(b"fetched")
+    digest = hashlib.sha256(b"fetched").hexdigest()
+    monkeypatch.setattr(chitchat, "WHEEL_SHA256", digest)
+    assert find_source() == tmp_path / "cache/data" / WHEEL
+    monkeypatch.setattr(chitchat, "DATASET_SHA256", hashlib.sha256(b"{}").hexdigest())
+    assert find_source() == package / "dataset.json"

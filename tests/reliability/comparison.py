@@ -14,7 +14,8 @@ def differences(run: Path, reference: Path, *, same_numbers: bool = True) -> lis
     Args:
         run: The run that was disturbed.
         reference: The same experiment, left alone.
-        same_numbers: Also the checkpoints have the same numbers; a signal adds one of its own.
+        same_numbers: Also the checkpoints have the same numbers: not after a signal, which adds
+            one, nor after a kill between the last save and the removal of the oldest.
     """
     found = [name for name in _names(reference) if _bytes(run, name) != _bytes(reference, name)]
     found += [f"{name} is new" for name in sorted(set(_names(run)) - set(_names(reference)))]
@@ -26,7 +27,9 @@ def differences(run: Path, reference: Path, *, same_numbers: bool = True) -> lis
     for name in ("tensors.safetensors", "state.json"):
         if not ours or _bytes(ours[-1], name) != _bytes(theirs[-1], name):
             found.append(f"{name} of the last checkpoint")
-    found += [f"{path.name} was left" for path in run.rglob(".*")]
+    # The lock of a process that was killed as it left stays; the next one takes it over.
+    left = {path.name for path in run.rglob(".*")} - {files.LOCK_NAME}
+    found += [f"{name} was left" for name in sorted(left)]
     if (run / "status.json").read_bytes() != (reference / "status.json").read_bytes():
         found.append("status.json")
     return found

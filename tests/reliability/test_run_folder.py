@@ -22,8 +22,11 @@ def test_a_second_process_in_a_run_folder_is_refused(
         time.sleep(0.005)
     first.send(signal.SIGSTOP)  # alive, and busy for as long as this test needs
     try:
-        for argv in (["run", file, "--out", run], ["resume", run], ["evaluate", run]):
-            code, output = nursery.run(*argv)
+        code, output = nursery.run("run", file, "--out", run)
+        assert code == 2, output
+        assert output.startswith(f"error: {run} exists already; ")
+        for verb in ("resume", "evaluate"):
+            code, output = nursery.run(verb, run)
             assert code == 2, output
             assert output.startswith(f"error: {run} is in use by process {first.pid} on ")
     finally:
@@ -73,6 +76,7 @@ def test_resuming_a_complete_run_changes_nothing(
 ) -> None:
     run = reference_of(experiments.DRIFT)
     before = snapshot(run)
+    assert ".lock" not in before
     code, output = nursery.run("resume", run)
     assert code == 0, output
     assert "policy" in output

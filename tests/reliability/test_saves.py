@@ -134,8 +134,8 @@ def test_a_run_stopped_at_any_write_resumes_to_the_same_end(
             assert not (run / "status.json").exists() or status_of(run)[0] == "failed", step
         code, output = nursery.run(*(("resume", run) if (run / "config.yaml").exists() else first))
         assert code == 0, f"{step}: {output}"
-        left = [".lock was left"] if k >= len(steps) - 1 else []  # it was complete already
-        assert differences(run, reference, same_numbers=False) in ([], left), step
+        # Killed before the oldest checkpoint was dropped, a run keeps it.
+        assert differences(run, reference, same_numbers=False) == [], step
 
 
 def test_a_disk_that_is_full_for_metrics_alone_does_not_stop_training(

