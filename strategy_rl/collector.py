@@ -92,7 +92,7 @@ class Rollout:
         return Advantages(advantages[self.steps, self.columns], returns[self.steps, self.columns])
 
 
-@dataclass
+@dataclass(slots=True)
 class _Slot:
     """One environment on its way through an episode."""
 

@@ -266,7 +266,9 @@ class _Replay:
         return ("" if row is None else f"row {row}, ") + f"step {len(self.actions) + 1}"
 
     def __str__(self) -> str:
-        tail = self.actions if len(self.actions) <= 50 else ["...", *self.actions[-50:]]
+        tail = [a.tolist() if hasattr(a, "tolist") else a for a in self.actions[-50:]]
+        if len(self.actions) > 50:
+            tail.insert(0, "...")
         return f"to replay: reset(seed={self.seed}, options={self.options}), then actions {tail}"
 
 

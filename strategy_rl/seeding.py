@@ -10,7 +10,7 @@ import torch
 
 def derive_seed(seed: int, *purpose: str | int) -> int:
     """A seed in [0, 2**31) for one purpose of a run; the same in every process."""
-    text = "/".join(str(part) for part in (seed, *purpose))
+    text = "/".join(map(str, (seed, *purpose)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 

@@ -221,6 +221,7 @@ def test_tasks_lists_the_kit_and_a_module_of_the_user(
         "gymnasium.register('mine/Count-v0', entry_point='tasks_of_a_user:Mine')\n"
         "gymnasium.register('mine/Class-v0', entry_point=Mine)\n"
         "gymnasium.register('mine/Gone-v0', entry_point='tasks_of_a_user:Gone')\n"
+        "gymnasium.register('mine/Many-v0', vector_entry_point='tasks_of_a_user:Mine')\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert cli.main(["tasks", "--import", "tasks_of_a_user"]) == 0
@@ -228,6 +229,7 @@ def test_tasks_lists_the_kit_and_a_module_of_the_user(
     assert "strategy_rl_envs:strategy_rl/ReplySelection-v0\n    " in out
     assert "tasks_of_a_user:mine/Count-v0\n    Count to ten.\n" in out
     assert "tasks_of_a_user:mine/Class-v0\n    Count to ten.\n" in out
+    assert "tasks_of_a_user:mine/Many-v0\n    Count to ten.\n" in out
     assert "tasks_of_a_user:mine/Gone-v0\n    cannot be imported" in out
     assert "CartPole" not in out
 

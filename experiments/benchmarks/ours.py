@@ -94,7 +94,7 @@ def measure(settings: Settings) -> Figures:
     """Train and time the rounds."""
     torch.set_num_threads(1)
     rows = Rows(settings.num_rows, settings.num_candidates, settings.pool)
-    register(TASK, entry_point=PickRight, kwargs={"rows": rows})
+    register(TASK, entry_point=lambda **_: PickRight(rows))
     slots = make_slots(TASK, {}, settings.num_envs)
     policy = make_policy(slots, make_table(rows), settings.pair_features)
     config = ppo_config(settings)

@@ -14,7 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 
-class Flat(gymnasium.Wrapper[np.ndarray, np.int64, dict[str, Any], np.int64]):
+class Flat(gymnasium.Wrapper[Any, np.int64, dict[str, Any], np.int64]):
     """Observes a row's vectors as one vector, looked up by the row's number."""
 
     def __init__(self, env: PickRight, vectors: np.ndarray) -> None:

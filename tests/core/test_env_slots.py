@@ -234,3 +234,86 @@ def test_a_reward_of_a_vector_environment_that_is_not_finite_is_refused(vector_t
     slots._vector.envs[1].step = lambda action: (None, float("nan"), False, False, {})
     with pytest.raises(EnvironmentFault, match=r"the reward is nan.*seed=9"):
         slots.step([0, 1], [0, 0])
+
+
+def test_a_step_that_would_move_an_unfinished_slot_it_does_not_name_is_refused(vector_task):
+    slots = make_slots(vector_task, {}, 2)
+    slots.reset([0, 1], [2, 4], [None, None])
+    with pytest.raises(EnvironmentFault, match=r"slots \[1\] are in mid-episode"):
+        slots.step([0], [0])
+    assert slots._vector.calls == 0
+    for _ in range(3):
+        slots.step([0, 1], [0, 0])
+    slots.reset([0], [2], [None])  # slot 1 has finished and ignores its action
+    assert count(slots.step([0], [0])[0]) == 21
+    assert slots.step([], []) == []
+
+
+def test_a_vector_episode_without_end_is_refused(vector_task, monkeypatch):
+    monkeypatch.setattr(env_module, "STEP_LIMIT", 2)
+    slots = make_slots(vector_task, {}, 1)
+    slots.reset([0], [2], [None])
+    slots.step([0], [0])
+    with pytest.raises(EnvironmentFault, match="no end after 2 steps"):
+        slots.step([0], [0])
+
+
+@pytest.mark.parametrize("method", ["reset", "step"])
+def test_an_info_that_cannot_be_taken_apart_is_the_vector_environments_fault(vector_task, method):
+    slots = make_slots(vector_task, {}, 2)
+    real = getattr(slots._vector, method)
+    slots.reset([0, 1], [2, 4], [None, None])
+    setattr(slots._vector, method, lambda *a, **k: (*real(*a, **k)[:-1], {"odd": 3}))
+    more = {"reset": ([2, 4], [None, None]), "step": ([0, 0],)}[method]
+    with pytest.raises(EnvironmentFault, match=rf"{method}\(\) failed: TypeError.*seed=2"):
+        getattr(slots, method)([0, 1], *more)
+
+
+class BoxVector(CounterVector):
+    """Rows, heuristics and an action with a shape, all told by the vector environment."""
+
+    num_rows = 4
+    special_actions = ("stop",)
+    row_groups = ("a", "a", "b", "b")
+    heuristics = {"still": lambda obs, rng: 0}  # noqa: RUF012  # as the contract has it
+
+    def __init__(self, num_envs=1):
+        super().__init__(num_envs)
+        self.single_action_space = spaces.Box(-1, 1, (2, 2), np.float32)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    def step(self, actions):
+        self.actions = actions
+        return super().step(np.zeros(self.num_envs, int))
+
+
+@pytest.fixture
+def vector_only_task():
+    register("ToyBox-v0", vector_entry_point=BoxVector)
+    yield "ToyBox-v0"
+    del registry["ToyBox-v0"]
+
+
+def test_a_task_that_is_only_vectorised_needs_no_single_environment(vector_only_task):
+    slots = make_slots(vector_only_task, {}, 2)
+    assert slots.action_space.shape == (2, 2)
+    assert (slots.num_rows, slots.special_actions, slots.group(2)) == (4, ("stop",), "b")
+    assert list(slots.heuristics) == ["still"]
+    slots.reset([0, 1], [2, 4], [{"row": 1}, {"row": 2}])
+    slots.step([0, 1], [np.arange(4.0), np.ones(4)])  # as a policy gives them: flat
+    assert slots._vector.actions.tolist() == [[[0, 1], [2, 3]], [[1, 1], [1, 1]]]
+    with pytest.raises(EnvironmentFault, match=r"step\(\) failed: ValueError"):
+        slots.step([0, 1], [np.arange(3.0), np.ones(4)])
+
+
+def test_a_task_with_both_is_not_made_singly_too(vector_task, monkeypatch):
+    monkeypatch.setattr("gymnasium.make", lambda *_, **__: pytest.fail("made singly"))
+    assert isinstance(make_slots(vector_task, {}, 2), VectorSlots)
+
+
+def test_a_task_that_is_only_vectorised_and_resets_by_itself_is_refused(
+    vector_only_task, monkeypatch
+):
+    monkeypatch.setattr(BoxVector, "metadata", {"autoreset_mode": AutoresetMode.NEXT_STEP})
+    with pytest.raises(InputError, match=r"resets by itself.*DISABLED"):
+        make_slots(vector_only_task, {}, 2)

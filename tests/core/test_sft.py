@@ -6,13 +6,21 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from toys import Recorder, numbers_policy, policy_of, question, selection_policy, stir
+from toys import (
+    Numbered,
+    Recorder,
+    numbers_policy,
+    policy_of,
+    question,
+    selection_policy,
+    stir,
+)
 
 from strategy_rl.collector import EpisodePlan
 from strategy_rl.config import EarlyStopping, SFTConfig
 from strategy_rl.demonstrations import RawDemonstrations, read_demonstrations, roll_expert
-from strategy_rl.env import make_slots
-from strategy_rl.errors import InputError
+from strategy_rl.env import EnvSlots, make_slots
+from strategy_rl.errors import EnvironmentFault, InputError
 from strategy_rl.sft import (
     Validation,
     imitation_loss,
@@ -255,6 +263,48 @@ def test_the_expert_is_rolled_through_whole_episodes():
 def test_a_task_without_an_expert_is_refused():
     with pytest.raises(InputError, match=r"no expert.*sft\.demonstrations.*sft\.epochs=0"):
         roll_expert(make_slots("CartPole-v1", {}, 1), [EpisodePlan(0)])
+
+
+class Tiring(Numbered):
+    """Two steps an episode; the expert of an odd seed names no action in the second."""
+
+    def reset(self, *, seed=None, options=None):
+        self.seed, self.steps = seed, 0
+        return super().reset(seed=seed)[0], {"expert_action": 1}
+
+    def step(self, action):
+        self.steps += 1
+        info = {} if self.seed % 2 else {"expert_action": 1}
+        return self.number, 0.0, self.steps == 2, False, info
+
+
+def test_an_expert_that_gives_up_in_mid_episode_is_named_with_its_row_and_step():
+    slots = EnvSlots(Tiring, 1)
+    assert len(roll_expert(slots, [EpisodePlan(2), EpisodePlan(4)]).actions) == 4
+    with pytest.raises(EnvironmentFault, match=r"expert_action.*at row 7, step 2;.*seed=3"):
+        roll_expert(slots, [EpisodePlan(2), EpisodePlan(3, row=7)])
+
+
+def test_a_line_of_demonstrations_ends_at_a_newline_alone(tmp_path):
+    path = tmp_path / "expert.jsonl"
+    text = "one\u2028line\u0085still\x1cone"
+    row = json.dumps({"observation": text, "action": 1}, ensure_ascii=False)
+    path.write_bytes(f"{row}\r\n{row}\n".encode())
+    assert read_demonstrations(path).observations == [text, text]
+
+
+@pytest.mark.parametrize(
+    ("space", "action"),
+    [
+        (spaces.MultiDiscrete([[2, 3], [4, 5]]), [[1, 2], [3, 4]]),
+        (spaces.Box(-1, 1, (2, 2)), np.array([[0.5, 0.25], [0.0, -0.5]], np.float32)),
+    ],
+)
+def test_a_nested_action_of_the_expert_is_laid_flat(space, action):
+    policy = policy_of(spaces.Box(-1, 1, (1,)), space)
+    observation = np.zeros(1, np.float32)
+    raw = RawDemonstrations([observation] * 2, [None] * 2, [action] * 2)
+    assert raw.encode(policy).actions.tolist() == [np.ravel(action).tolist()] * 2
 
 
 def test_a_file_of_demonstrations_is_read_and_learnt(tmp_path):

@@ -147,6 +147,38 @@ def test_runs_of_different_tasks_are_not_combined(make_run: MakeRun) -> None:
         combine(runs)
 
 
+def test_runs_that_differ_in_more_than_seed_and_name_are_not_combined(make_run: MakeRun) -> None:
+    runs = [make_run("a", seed=0), make_run("b", seed=1)]
+    for run, more in zip(
+        runs, ("name: a\nppo: {gamma: 1.0}\n", "name: b\nppo: {gamma: 0.9}\n"), strict=True
+    ):
+        with (run / "config.yaml").open("a") as file:
+            file.write(more)
+    with pytest.raises(RunError, match=r"a and .*b differ in ppo\.gamma; only runs"):
+        combine(runs)
+    config = runs[1] / "config.yaml"
+    config.write_text(config.read_text().replace("0.9", "1.0"))
+    assert "seeds 0, 1" in combine(runs, bootstrap_samples=50)
+
+
+def test_a_seed_counts_once(make_run: MakeRun) -> None:
+    runs = [make_run("a", seed=4), make_run("b", seed=5), make_run("c", seed=4)]
+    with pytest.raises(RunError, match=r"a and .*c both have seed 4"):
+        combine(runs)
+
+
+def test_a_task_without_splits_is_a_warning_of_the_report(make_run: MakeRun) -> None:
+    runs = [make_run("a", seed=0), make_run("b", seed=1)]
+    for run in runs:
+        for path in (run / "episodes").iterdir():
+            header, episodes = read_episodes(path)
+            write_episodes(path, episodes, {**header, "same_rows": True})
+    for report in (write_report(runs[0], bootstrap_samples=50), combine_runs(runs)):
+        said = [s for s in report["health"] if "train, validation and test are the same" in s]
+        assert len(said) == 1
+        assert said[0].startswith("warning: ")
+
+
 def test_runs_without_a_common_parent_are_combined_and_written_nowhere(
     make_run: MakeRun, tmp_path: Path
 ) -> None:
