@@ -109,7 +109,7 @@ class _Record:
     """What a rollout is made of, while it is being played."""
 
     batches: list[ObservationBatch] = field(default_factory=list)
-    outputs: list[tuple[Tensor, Tensor, Tensor, Tensor]] = field(default_factory=list)
+    outputs: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
     terminations: list[bool] = field(default_factory=list)
     truncations: list[bool] = field(default_factory=list)
@@ -129,9 +129,8 @@ class _Record:
         else:
             uniforms = rng.random((len(slots), policy.spec.action.num_draws))
             actions = distribution.sample(torch.from_numpy(uniforms).to(policy.device))
-        logprobs = distribution.log_prob(actions)
         self.batches.append(batch)
-        self.outputs.append((actions, distribution.stored, logprobs, values))
+        self.outputs.append((actions, distribution.stored, values))
         return env_actions(actions)
 
     def observe(self, slot: _Slot, result: StepResult) -> None:
@@ -152,16 +151,14 @@ class _Record:
 
     def finish(self, policy: Policy) -> Rollout:
         """Put the decisions together; a cut is followed by the value of what came next."""
-        actions, stored, logprobs, values = (
-            torch.cat(parts) for parts in zip(*self.outputs, strict=True)
-        )
+        actions, stored, values = (torch.cat(parts) for parts in zip(*self.outputs, strict=True))
         steps, columns = torch.tensor(self.steps), torch.tensor(self.columns)
         ended = sorted(self.ended, key=lambda slot: (slot.column, slot.step))
         return Rollout(
             batch=ObservationBatch.concatenate(self.batches),
             actions=actions,
             stored=stored,
-            logprobs=logprobs,
+            logprobs=policy.rebuild(stored).log_prob(actions),
             values=values,
             next_values=self._next_values(policy, values, steps, columns),
             rewards=torch.tensor(self.rewards, dtype=torch.float32, device=policy.device),

@@ -100,17 +100,25 @@ def contender_main(measure: Callable[[Settings], Figures]) -> None:
     print(json.dumps(measure(Settings(**json.loads(sys.argv[1])))))
 
 
-def take_turns(contenders: Sequence[Contender], repeats: int) -> dict[str, Figures]:
-    """Medians by contender; turns alternate, so that a busy machine is busy for all."""
+def take_turns(contenders: Sequence[Contender], repeats: int) -> dict[str, list[Figures]]:
+    """Runs by contender; turns alternate, so that a busy machine is busy for all."""
     runs: dict[str, list[Figures]] = {contender.name: [] for contender in contenders}
     for turn in range(repeats):
         for contender in contenders:
             print(f"turn {turn + 1} of {repeats}: {contender.name}", file=sys.stderr)
             runs[contender.name].append(contender.run())
-    return {
-        name: {key: statistics.median(run[key] for run in done) for key in done[0]}
-        for name, done in runs.items()
-    }
+    return runs
+
+
+def median(runs: Sequence[Figures], key: str) -> float:
+    """The median of one figure."""
+    return statistics.median(run[key] for run in runs)
+
+
+def ratio(runs: Sequence[Figures], others: Sequence[Figures], key: str) -> float:
+    """The median over the turns of one contender's figure over another's in the same turn."""
+    pairs = zip(runs, others, strict=True)
+    return statistics.median(run[key] / other[key] for run, other in pairs)
 
 
 def machine() -> Mapping[str, object]:

@@ -12,7 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
-from contest import Contender, Figures, Settings, machine, take_turns
+from contest import Contender, Figures, Settings, machine, median, take_turns
 
 
 def contender(num_rows: int, num_candidates: int, iterations: int) -> Contender:
@@ -28,12 +28,12 @@ def contender(num_rows: int, num_candidates: int, iterations: int) -> Contender:
     return Contender(f"{num_rows} x {num_candidates}", "ours.py", settings)
 
 
-def show(figures: dict[str, Figures], rows: list[int], candidates: list[int]) -> None:
+def show(runs: dict[str, list[Figures]], rows: list[int], candidates: list[int]) -> None:
     """Two tables: speed and memory."""
     for title, key in (("decisions/s", "decisions_per_second"), ("peak MB", "peak_mb")):
         print(f"\n{title:>12}" + "".join(f"{f'K = {k}':>12}" for k in candidates))
         for n in rows:
-            cells = (figures[f"{n} x {k}"][key] for k in candidates)
+            cells = (median(runs[f"{n} x {k}"], key) for k in candidates)
             print(f"{n:12,}" + "".join(f"{cell:12,.0f}" for cell in cells))
 
 
@@ -47,9 +47,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the result there")
     args = parser.parse_args()
     sizes = [contender(n, k, args.iterations) for n in args.rows for k in args.candidates]
-    figures = take_turns(sizes, args.repeats)
-    show(figures, args.rows, args.candidates)
-    result = {"machine": machine(), "repeats": args.repeats, "figures": figures}
+    runs = take_turns(sizes, args.repeats)
+    show(runs, args.rows, args.candidates)
+    result = {"machine": machine(), "repeats": args.repeats, "runs": runs}
     print("\n" + json.dumps(result))
     if args.json:
         args.json.write_text(json.dumps(result, indent=2) + "\n")

@@ -29,7 +29,7 @@ def faulty(fault: str, rollout: str) -> experiments.Fields:
         **experiments.DRIFT,
         "task": {
             "id": "reliability_tasks:reliability/Drift-v0",
-            "settings": {"expert": False, "fault": fault, "after": 605},
+            "settings": {"expert": False, "fault": fault, "after": 40},
         },
         "sft": {"epochs": 0},
         "ppo": {
