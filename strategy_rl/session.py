@@ -215,7 +215,8 @@ def working_in(path: Path, experiment: Experiment) -> Iterator[Session]:
         RunError: Another process works there.
         CheckpointError: No checkpoint is good, or it does not belong to this experiment.
     """
-    with files.locked(path), status_kept(path), Signals().held() as signals:
+    # Signals are held the longest: none comes between the last stage and the status "complete".
+    with Signals().held() as signals, files.locked(path), status_kept(path):
         remove_leftovers(path)
         session = Session(path, experiment, signals)
         try:
