@@ -118,19 +118,20 @@ class _Record:
     cut: list[tuple[int, Any, Any]] = field(default_factory=list)  # decision, final obs, its mask
     ended: list[_Slot] = field(default_factory=list)
 
+    @torch.no_grad()
     def decide(
         self, policy: Policy, slots: Sequence[_Slot], rng: np.random.Generator | None
     ) -> list[Any]:
         """Take one action for each slot, sampled or (without `rng`) greedy, and keep all of it."""
         batch = policy.encode([slot.obs for slot in slots], [slot.info.get(MASK) for slot in slots])
-        distribution, values = policy.evaluate(batch)
+        distribution, features = policy.choose(batch)
         if rng is None:
             actions = distribution.mode()
         else:
             uniforms = rng.random((len(slots), policy.spec.action.num_draws))
             actions = distribution.sample(torch.from_numpy(uniforms).to(policy.device))
         self.batches.append(batch)
-        self.outputs.append((actions, distribution.stored, values))
+        self.outputs.append((actions, distribution.stored, features))
         return env_actions(actions)
 
     def observe(self, slot: _Slot, result: StepResult) -> None:
@@ -149,9 +150,11 @@ class _Record:
         if result.terminated or result.truncated:
             self.ended.append(slot)
 
+    @torch.no_grad()
     def finish(self, policy: Policy) -> Rollout:
         """Put the decisions together; a cut is followed by the value of what came next."""
-        actions, stored, values = (torch.cat(parts) for parts in zip(*self.outputs, strict=True))
+        actions, stored, features = (torch.cat(parts) for parts in zip(*self.outputs, strict=True))
+        values = policy.values(features)
         steps, columns = torch.tensor(self.steps), torch.tensor(self.columns)
         ended = sorted(self.ended, key=lambda slot: (slot.column, slot.step))
         return Rollout(

@@ -35,6 +35,7 @@ from strategy_rl.training import (
     apply_gradients,
     lr_factor,
     set_learning_rates,
+    settled_heap,
 )
 
 RATIO_TOLERANCE = 1e-4  # batch shape alone moves the last bits of float32
@@ -89,6 +90,7 @@ class Coefficients:
     warming_up: bool  # train the critic alone
 
 
+@settled_heap()
 def train_ppo(
     policy: Policy,
     task: Task,

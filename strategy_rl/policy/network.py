@@ -44,6 +44,13 @@ class PolicyOutput(NamedTuple):
     values: Tensor  # (B,)
 
 
+class Choice(NamedTuple):
+    """All but the values: they are not needed to act, so a rollout has them made in one go."""
+
+    distribution: Distribution
+    features: Tensor  # (B, F), what the value head reads, detached from the policy
+
+
 @dataclass(frozen=True)
 class NetworkSizes:
     """The shape of a network, as the experiment file gives it."""
@@ -136,12 +143,21 @@ class CandidateNetwork(nn.Module):
         return query, padded
 
     def forward(self, batch: ObservationBatch, embed: Embed) -> PolicyOutput:
-        """Distribution over K + S actions, and values (B,)."""
+        """Distribution over K + S actions, and values."""
+        distribution, features = self.choose(batch, embed)
+        return PolicyOutput(distribution, self.values(features))
+
+    def choose(self, batch: ObservationBatch, embed: Embed) -> Choice:
+        """What `forward` does before the value head."""
         query, keys = self.project(batch, embed)
         return self.decide(batch, query, keys)
 
-    def decide(self, batch: ObservationBatch, query: Tensor, keys: Tensor) -> PolicyOutput:
-        """The part after the projections."""
+    def values(self, features: Tensor) -> Tensor:
+        """The value head, (B, F) to (B,)."""
+        return cast(Tensor, self.value_head(features).squeeze(-1))
+
+    def decide(self, batch: ObservationBatch, query: Tensor, keys: Tensor) -> Choice:
+        """What `choose` does after the projections."""
         numbers = self.normalizer(batch.numbers)
         num_candidates = self.spec.max_candidates
         mask = batch.mask[:, :num_candidates]
@@ -154,8 +170,7 @@ class CandidateNetwork(nn.Module):
         if self.special_head is not None:
             logits = torch.cat([logprobs, self.special_head(statistics)], -1)
             distribution = Categorical.from_logits(logits, batch.mask)
-        values = self.value_head(torch.cat([statistics, query.detach()], -1)).squeeze(-1)
-        return PolicyOutput(distribution, values)
+        return Choice(distribution, torch.cat([statistics, query.detach()], -1))
 
     def contrastive_logits(
         self, batch: ObservationBatch, actions: Tensor, embed: Embed
@@ -213,15 +228,23 @@ class VectorNetwork(nn.Module):
         self.dropout = nn.Dropout(0.0)
 
     def forward(self, batch: ObservationBatch, embed: Embed) -> PolicyOutput:
-        """Distribution over the action space, and values (B,)."""
+        """Distribution over the action space, and values."""
+        distribution, features = self.choose(batch, embed)
+        return PolicyOutput(distribution, self.values(features))
+
+    def values(self, features: Tensor) -> Tensor:
+        """The value head, (B, F) to (B,)."""
+        return cast(Tensor, self.value_head(features).squeeze(-1))
+
+    def choose(self, batch: ObservationBatch, embed: Embed) -> Choice:
+        """What `forward` does before the value head."""
         inputs = self.normalizer(batch.numbers)
         if len(self.projections):
             embeddings = self.dropout(embed(batch.context))
             parts = [layer(embeddings[:, i]) for i, layer in enumerate(self.projections)]
             inputs = torch.cat([*parts, inputs], -1)
         outputs = self.policy_head(self.dropout(inputs))
-        values = self.value_head(inputs.detach()).squeeze(-1)
-        return PolicyOutput(self._distribution(outputs, batch.mask), values)
+        return Choice(self._distribution(outputs, batch.mask), inputs.detach())
 
     def _distribution(self, outputs: Tensor, mask: Tensor) -> Distribution:
         if self.log_std is not None:

@@ -21,6 +21,7 @@ from strategy_rl.policy import saving
 from strategy_rl.policy.distributions import ActionSpec, Distribution, rebuild
 from strategy_rl.policy.network import (
     CandidateNetwork,
+    Choice,
     NetworkSizes,
     PolicyNetwork,
     PolicyOutput,
@@ -101,10 +102,19 @@ class Policy:
 
     def __call__(self, batch: ObservationBatch) -> PolicyOutput:
         """Distribution and values of a batch, with gradients where they are on."""
+        distribution, features = self.choose(batch)
+        return PolicyOutput(distribution, self.values(features))
+
+    def choose(self, batch: ObservationBatch) -> Choice:
+        """Distribution of a batch, and the features that `values` reads."""
         if self._projections is not None and isinstance(self.network, CandidateNetwork):
             query, keys = self._projections.project(batch)
             return self.network.decide(batch, query, keys)
-        return self.network(batch, self.embed)  # type: ignore[no-any-return]  # nn.Module's call
+        return self.network.choose(batch, self.embed)
+
+    def values(self, features: Tensor) -> Tensor:
+        """Values, (B,), from what `choose` gave."""
+        return self.network.values(features)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Vectors of texts, of unit root mean square; zeros for `NO_TEXT`."""
