@@ -157,19 +157,24 @@ def use_up_memory(*, place: str) -> None:
 
 
 def spoil_weights(*, place: str) -> None:
-    """At the first call of a function all policies have weights that are not finite."""
-    import gc
-
+    """Every policy that is made before a function is first called then has weights of nan."""
     import torch
 
     from strategy_rl.policy import Policy
 
-    def spoil() -> None:
-        for found in gc.get_objects():
-            if isinstance(found, Policy):
-                for parameter in found.network.parameters():
-                    parameter.data.fill_(torch.nan)
+    policies: list[Policy] = []
+    make = Policy.__init__
 
+    def noted(policy: Policy, *arguments: Any, **options: Any) -> None:
+        make(policy, *arguments, **options)
+        policies.append(policy)
+
+    def spoil() -> None:
+        for policy in policies:
+            for parameter in policy.network.parameters():
+                parameter.data.fill_(torch.nan)
+
+    setattr(Policy, "__init__", noted)  # noqa: B010 - as mypy wants it
     before(place, spoil)
 
 
