@@ -176,7 +176,7 @@ def train_ppo(
             metrics["validation_return"] = task.validate()
             # A reward that tells no two policies apart must not undo the training.
             state.keep_best(metrics["validation_return"], ties=True)
-            metrics["best_validation_return"] = counters["best_score"]
+        metrics["best_validation_return"] = counters["best_score"]
         hooks.log(
             step, {f"ppo/{k}": v for k, v in metrics.items()} | rollout_metrics(rollout, policy)
         )
