@@ -109,7 +109,7 @@ class _Record:
     """What a rollout is made of, while it is being played."""
 
     batches: list[ObservationBatch] = field(default_factory=list)
-    outputs: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
+    outputs: list[tuple[Tensor, ...]] = field(default_factory=list)  # action, stored, evidence
     rewards: list[float] = field(default_factory=list)
     terminations: list[bool] = field(default_factory=list)
     truncations: list[bool] = field(default_factory=list)
@@ -118,20 +118,20 @@ class _Record:
     cut: list[tuple[int, Any, Any]] = field(default_factory=list)  # decision, final obs, its mask
     ended: list[_Slot] = field(default_factory=list)
 
-    @torch.no_grad()
     def decide(
         self, policy: Policy, slots: Sequence[_Slot], rng: np.random.Generator | None
     ) -> list[Any]:
         """Take one action for each slot, sampled or (without `rng`) greedy, and keep all of it."""
         batch = policy.encode([slot.obs for slot in slots], [slot.info.get(MASK) for slot in slots])
-        distribution, features = policy.choose(batch)
-        if rng is None:
-            actions = distribution.mode()
-        else:
-            uniforms = rng.random((len(slots), policy.spec.action.num_draws))
-            actions = distribution.sample(torch.from_numpy(uniforms).to(policy.device))
+        with torch.inference_mode():  # cheaper than `no_grad`; `finish` makes ordinary tensors
+            distribution, evidence = policy.choose(batch)
+            if rng is None:
+                actions = distribution.mode()
+            else:
+                uniforms = rng.random((len(slots), policy.spec.action.num_draws))
+                actions = distribution.sample(torch.from_numpy(uniforms).to(policy.device))
         self.batches.append(batch)
-        self.outputs.append((actions, distribution.stored, features))
+        self.outputs.append((actions, distribution.stored, *evidence))
         return env_actions(actions)
 
     def observe(self, slot: _Slot, result: StepResult) -> None:
@@ -153,8 +153,9 @@ class _Record:
     @torch.no_grad()
     def finish(self, policy: Policy) -> Rollout:
         """Put the decisions together; a cut is followed by the value of what came next."""
-        actions, stored, features = (torch.cat(parts) for parts in zip(*self.outputs, strict=True))
-        values = policy.values(features)
+        parts = [torch.cat(part) for part in zip(*self.outputs, strict=True)]
+        actions, stored, evidence = parts[0], parts[1], parts[2:]
+        values = policy.values(evidence)
         steps, columns = torch.tensor(self.steps), torch.tensor(self.columns)
         ended = sorted(self.ended, key=lambda slot: (slot.column, slot.step))
         return Rollout(

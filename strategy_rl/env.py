@@ -91,8 +91,10 @@ class EnvSlots:
         results = []
         for slot, seed, option in zip(slots, seeds, options, strict=True):
             self._replays[slot] = _Replay(seed, option)
-            with self._named("reset", slot):
+            try:
                 results.append(ResetResult(*self._envs[slot].reset(seed=seed, options=option)))
+            except Exception as error:
+                raise self._fault("reset", slot, error) from error
         return results
 
     def step(self, slots: Sequence[int], actions: Sequence[Any]) -> list[StepResult]:
@@ -100,9 +102,11 @@ class EnvSlots:
         results = []
         for slot, action in zip(slots, actions, strict=True):
             self._replays[slot].actions.append(action)
-            with self._named("step", slot):
+            try:
                 answer = self._envs[slot].step(self._shaped(action))
                 results.append(self._checked(slot, *answer))
+            except Exception as error:
+                raise self._fault("step", slot, error) from error
         return results
 
     def _shaped(self, action: Any) -> Any:
@@ -139,9 +143,11 @@ class EnvSlots:
         try:
             yield
         except Exception as error:
-            raise EnvironmentFault(
-                f"{method}() failed: {type(error).__name__}: {error}; {self._replays[slot]}"
-            ) from error
+            raise self._fault(method, slot, error) from error
+
+    def _fault(self, method: str, slot: int, error: Exception) -> EnvironmentFault:
+        cause = f"{type(error).__name__}: {error}"
+        return EnvironmentFault(f"{method}() failed: {cause}; {self._replays[slot]}")
 
     @contextmanager
     def blamed(self, slots: Sequence[int]) -> Iterator[None]:

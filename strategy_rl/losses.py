@@ -72,27 +72,31 @@ def ppo_loss(  # noqa: PLR0913 - the terms of the equation, by name only
     new_values, values, returns, entropy = map(select, (new_values, values, returns, entropy))
     count = total_valid or max(new_logprobs.numel(), 1)
 
+    def average(x: Tensor) -> Tensor:
+        return x.mean() if x.numel() == count else x.sum() / count
+
     logratio = (new_logprobs - logprobs).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
     ratio = logratio.exp()
     clipped_ratio = ratio.clamp(1 - clip_range, 1 + clip_range)
-    policy_loss = -torch.minimum(ratio * advantages, clipped_ratio * advantages).sum() / count
+    policy_loss = -average(torch.minimum(ratio * advantages, clipped_ratio * advantages))
 
     squared_error = functional.mse_loss(new_values, returns, reduction="none")
     if value_clip_range is not None:
         clipped = values + (new_values - values).clamp(-value_clip_range, value_clip_range)
         squared_error = torch.maximum(squared_error, (clipped - returns).square())
-    value_loss = 0.5 * squared_error.sum() / count
+    value_loss = 0.5 * average(squared_error)
 
-    entropy_mean = entropy.sum() / count
+    entropy_mean = average(entropy)
     loss = policy_loss + vf_coef * value_loss - entropy_coef * entropy_mean
     metrics = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy_mean}
     with torch.no_grad():
-        metrics["approx_kl"] = (ratio - 1 - logratio).sum() / count
-        metrics["clip_fraction"] = ((ratio - 1).abs() > clip_range).sum() / count
+        off = ratio - 1
+        metrics["approx_kl"] = average(off - logratio)
+        metrics["clip_fraction"] = (off.abs() > clip_range).sum() / count
         if ratio.numel():
             metrics["ratio_min"], metrics["ratio_max"] = ratio.aminmax()
     if ref_kl is not None:
-        metrics["ref_kl"] = select(ref_kl).sum() / count
+        metrics["ref_kl"] = average(select(ref_kl))
         metrics["kl_loss"] = kl_coef * metrics["ref_kl"]
         loss = loss + metrics["kl_loss"]
     metrics["loss"] = loss

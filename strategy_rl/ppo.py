@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -231,10 +232,12 @@ class Decisions(NamedTuple):
     returns: Tensor
     ref_stored: Tensor | None
 
-    def take(self, index: Tensor | slice) -> Decisions:
-        """Some of them."""
-        taken: list[Any] = [part if part is None else part[index] for part in self]
-        return Decisions(*taken)
+    def shuffled(self, order: Tensor, size: int) -> list[Decisions]:
+        """Minibatches of `size`: copied once, so that each is a view."""
+        minibatches: list[Any] = [
+            repeat(None) if part is None else part[order].split(size) for part in self
+        ]
+        return [Decisions(*parts) for parts in zip(*minibatches, strict=False)]
 
 
 @dataclass(frozen=True)
@@ -260,9 +263,7 @@ class Updates:
         stopped = False
         for _ in range(config.epochs):
             order = torch.from_numpy(rng.permutation(size)).to(self.policy.device)
-            shuffled = decisions.take(order)  # once, so that minibatches are views
-            for start in range(0, size, config.minibatch_size):
-                minibatch = shuffled.take(slice(start, start + config.minibatch_size))
+            for minibatch in decisions.shuffled(order, config.minibatch_size):
                 loss, metrics = self.loss(minibatch, config, coefficients)
                 if not history:
                     self._check_start(metrics)

@@ -158,13 +158,13 @@ def apply_gradients(
         parameter.grad = None
     loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     norm = nn.utils.get_total_norm(p.grad for p in parameters if p.grad is not None)
-    # One look at both: NaN and inf survive the sum.
-    if not math.isfinite(float(loss.detach() + norm)):
+    loss_value, norm_value = loss.item(), norm.item()
+    if not math.isfinite(loss_value + norm_value):
         raise DivergenceError(
-            f"{where}: loss {float(loss.detach()):.4g}, gradient norm {float(norm):.4g}; the "
-            "weights were left as they were; lower the learning rate, or look at the reward's scale"
+            f"{where}: loss {loss_value:.4g}, gradient norm {norm_value:.4g}; the weights were "
+            "left as they were; lower the learning rate, or look at the reward's scale"
         )
-    if norm > max_grad_norm:
+    if norm_value > max_grad_norm:
         nn.utils.clip_grads_with_norm_(parameters, max_grad_norm, norm)
     optimizer.step()
     return norm

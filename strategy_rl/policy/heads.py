@@ -91,8 +91,10 @@ class CandidateScorer(nn.Module):
         features = joint[:, None] + keys
         if self.pairs is not None:
             features += self.pairs(pairs)
-        scores = self.hidden(dropout(self.activation(features)))
-        scores = torch.baddbmm(scores, keys, (query * self.scale)[:, :, None])
+        # Flat, so that no layer's output is a view: what is done in place would copy its gradient.
+        hidden = self.hidden(dropout(self.activation(features)).flatten(0, 1))
+        scores = hidden.view(*keys.shape[:2], 1)
+        scores = torch.baddbmm(scores, keys, query[:, :, None], alpha=self.scale)
         if self.linear is not None:
             scores = scores + self.linear(pairs)
         return cast(Tensor, scores.squeeze(-1) * torch.exp(-self.log_temperature))
@@ -105,11 +107,10 @@ def score_statistics(scores: Tensor, logprobs: Tensor, mask: Tensor) -> Tensor:
     0 where no candidate is legal.
     """
     best = logprobs.topk(min(3, logprobs.shape[-1]), dim=-1).values
-    top = list(best.exp().unbind(-1))
-    top += [torch.zeros_like(top[0])] * (3 - len(top))
+    top = nn.functional.pad(best.exp(), (0, 3 - best.shape[-1]))
     entropy = torch.special.entr(logprobs.exp()).sum(-1)
-    spread = -best[:, 0]
-    count = mask.sum(-1)
-    columns = [*top, top[0] - top[1], entropy, scores.amax(-1).clamp(-20, 20) / 4, spread]
-    statistics = torch.stack([*columns, count.log()], -1)
-    return torch.where(count[:, None] > 0, statistics, 0.0)
+    highest = scores.amax(-1).clamp(-20, 20) / 4
+    count = mask.sum(-1, keepdim=True)
+    columns = torch.stack([top[:, 0] - top[:, 1], entropy, highest, -best[:, 0]], -1)
+    statistics = torch.cat([top, columns, count.log()], -1)
+    return statistics.masked_fill_(count == 0, 0.0)

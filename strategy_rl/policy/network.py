@@ -48,7 +48,7 @@ class Choice(NamedTuple):
     """All but the values: they are not needed to act, so a rollout has them made in one go."""
 
     distribution: Distribution
-    features: Tensor  # (B, F), what the value head reads, detached from the policy
+    evidence: tuple[Tensor, ...]  # each (B, ...): what `values` reads, detached from the policy
 
 
 @dataclass(frozen=True)
@@ -144,16 +144,25 @@ class CandidateNetwork(nn.Module):
 
     def forward(self, batch: ObservationBatch, embed: Embed) -> PolicyOutput:
         """Distribution over K + S actions, and values."""
-        distribution, features = self.choose(batch, embed)
-        return PolicyOutput(distribution, self.values(features))
+        distribution, evidence = self.choose(batch, embed)
+        return PolicyOutput(distribution, self.values(*evidence))
 
     def choose(self, batch: ObservationBatch, embed: Embed) -> Choice:
         """What `forward` does before the value head."""
         query, keys = self.project(batch, embed)
         return self.decide(batch, query, keys)
 
-    def values(self, features: Tensor) -> Tensor:
-        """The value head, (B, F) to (B,)."""
+    def values(self, numbers: Tensor, query: Tensor, scores: Tensor, *rest: Tensor) -> Tensor:
+        """The value head on the evidence of a choice, to (B,).
+
+        Args:
+            numbers: (B, M), normalised.
+            query: (B, H), the projected context.
+            scores: (B, K), masked; or their statistics (B, 8), where a choice has made them.
+            rest: Log-softmax and mask of the scores, (B, K), where it has not.
+        """
+        statistics = score_statistics(scores, *rest) if rest else scores
+        features = torch.cat([statistics, numbers, query], -1)
         return cast(Tensor, self.value_head(features).squeeze(-1))
 
     def decide(self, batch: ObservationBatch, query: Tensor, keys: Tensor) -> Choice:
@@ -164,13 +173,14 @@ class CandidateNetwork(nn.Module):
         scores = self.scorer(query, keys, batch.pairs, numbers, self.dropout)
         masked = torch.where(mask, scores, ILLEGAL)
         logprobs = masked.log_softmax(-1)
-        sureness = score_statistics(masked.detach(), logprobs.detach(), mask)
-        statistics = torch.cat([sureness, numbers], -1)
-        distribution = Categorical(logprobs)
-        if self.special_head is not None:
-            logits = torch.cat([logprobs, self.special_head(statistics)], -1)
-            distribution = Categorical.from_logits(logits, batch.mask)
-        return Choice(distribution, torch.cat([statistics, query.detach()], -1))
+        known = numbers, query.detach()
+        scored = masked.detach(), logprobs.detach(), mask
+        if self.special_head is None:
+            return Choice(Categorical(logprobs), (*known, *scored))
+        statistics = score_statistics(*scored)
+        special = self.special_head(torch.cat([statistics, numbers], -1))
+        logits = torch.cat([logprobs, special], -1)
+        return Choice(Categorical.from_logits(logits, batch.mask), (*known, statistics))
 
     def contrastive_logits(
         self, batch: ObservationBatch, actions: Tensor, embed: Embed
@@ -229,12 +239,12 @@ class VectorNetwork(nn.Module):
 
     def forward(self, batch: ObservationBatch, embed: Embed) -> PolicyOutput:
         """Distribution over the action space, and values."""
-        distribution, features = self.choose(batch, embed)
-        return PolicyOutput(distribution, self.values(features))
+        distribution, evidence = self.choose(batch, embed)
+        return PolicyOutput(distribution, self.values(*evidence))
 
-    def values(self, features: Tensor) -> Tensor:
+    def values(self, inputs: Tensor) -> Tensor:
         """The value head, (B, F) to (B,)."""
-        return cast(Tensor, self.value_head(features).squeeze(-1))
+        return cast(Tensor, self.value_head(inputs).squeeze(-1))
 
     def choose(self, batch: ObservationBatch, embed: Embed) -> Choice:
         """What `forward` does before the value head."""
@@ -244,7 +254,7 @@ class VectorNetwork(nn.Module):
             parts = [layer(embeddings[:, i]) for i, layer in enumerate(self.projections)]
             inputs = torch.cat([*parts, inputs], -1)
         outputs = self.policy_head(self.dropout(inputs))
-        return Choice(self._distribution(outputs, batch.mask), inputs.detach())
+        return Choice(self._distribution(outputs, batch.mask), (inputs.detach(),))
 
     def _distribution(self, outputs: Tensor, mask: Tensor) -> Distribution:
         if self.log_std is not None:

@@ -45,6 +45,13 @@ class ObservationBatch:
             self.mask[index],
         )
 
+    def split(self, size: int) -> list[ObservationBatch]:
+        """Batches of `size` observations in order; the last may be shorter."""
+        if len(self) == 0:
+            return []
+        parts = (getattr(self, f.name).split(size) for f in fields(self))
+        return [ObservationBatch(*tensors) for tensors in zip(*parts, strict=True)]
+
     def to(self, device: torch.device | str) -> ObservationBatch:
         """The same batch on another device."""
         return ObservationBatch(*(getattr(self, f.name).to(device) for f in fields(self)))

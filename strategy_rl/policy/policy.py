@@ -102,19 +102,19 @@ class Policy:
 
     def __call__(self, batch: ObservationBatch) -> PolicyOutput:
         """Distribution and values of a batch, with gradients where they are on."""
-        distribution, features = self.choose(batch)
-        return PolicyOutput(distribution, self.values(features))
+        distribution, evidence = self.choose(batch)
+        return PolicyOutput(distribution, self.values(evidence))
 
     def choose(self, batch: ObservationBatch) -> Choice:
-        """Distribution of a batch, and the features that `values` reads."""
+        """Distribution of a batch, and what `values` reads."""
         if self._projections is not None and isinstance(self.network, CandidateNetwork):
             query, keys = self._projections.project(batch)
             return self.network.decide(batch, query, keys)
         return self.network.choose(batch, self.embed)
 
-    def values(self, features: Tensor) -> Tensor:
+    def values(self, evidence: Sequence[Tensor]) -> Tensor:
         """Values, (B,), from what `choose` gave."""
-        return self.network.values(features)
+        return self.network.values(*evidence)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Vectors of texts, of unit root mean square; zeros for `NO_TEXT`."""
