@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ from strategy_rl.losses import (
     normalize,
     ppo_loss,
 )
+from strategy_rl.policy.network import Representation
 from strategy_rl.policy.observations import ObservationBatch
 from strategy_rl.policy.policy import Policy
 from strategy_rl.seeding import generator
@@ -231,13 +232,19 @@ class Decisions(NamedTuple):
     advantages: Tensor
     returns: Tensor
     ref_stored: Tensor | None
+    representation: Representation | None = None  # of the texts, where it learns no more
 
     def shuffled(self, order: Tensor, size: int) -> list[Decisions]:
         """Minibatches of `size`: copied once, so that each is a view."""
-        minibatches: list[Any] = [
-            repeat(None) if part is None else part[order].split(size) for part in self
-        ]
-        return [Decisions(*parts) for parts in zip(*minibatches, strict=False)]
+
+        def minibatches(part: Any) -> Iterable[Any]:
+            if part is None:
+                return repeat(None, -(-len(order) // size))
+            if isinstance(part, tuple):
+                return zip(*map(minibatches, part), strict=True)
+            return part[order].split(size)  # type: ignore[no-any-return]
+
+        return [Decisions(*parts) for parts in zip(*map(minibatches, self), strict=True)]
 
 
 @dataclass(frozen=True)
@@ -261,7 +268,10 @@ class Updates:
         planned = config.epochs * -(-size // config.minibatch_size)
         history: list[dict[str, Tensor]] = []
         stopped = False
-        for _ in range(config.epochs):
+        for epoch in range(config.epochs):
+            if epoch == config.representation_epochs:
+                representation = self.policy.represent(decisions.batch) or None
+                decisions = decisions._replace(representation=representation)
             order = torch.from_numpy(rng.permutation(size)).to(self.policy.device)
             for minibatch in decisions.shuffled(order, config.minibatch_size):
                 loss, metrics = self.loss(minibatch, config, coefficients)
@@ -301,7 +311,7 @@ class Updates:
     def loss(self, part: Decisions, config: PPOConfig, coefficients: Coefficients) -> Loss:
         """The loss of one minibatch, and the exact KL of the rollout's policy to the new one."""
         policy = self.policy
-        distribution, new_values = policy(part.batch)
+        distribution, new_values = policy(part.batch, part.representation)
         ref_kl = None
         if part.ref_stored is not None:
             ref_kl = distribution.kl(policy.rebuild(part.ref_stored), self.left_out)

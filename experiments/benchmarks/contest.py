@@ -36,6 +36,7 @@ class Settings:
     kl_coef: float = 0.0
     pair_features: bool = False
     freeze_projections: bool = False
+    representation_epochs: int | None = None
 
     @property
     def decisions(self) -> int:

@@ -38,8 +38,9 @@ class GivenVectors:
 
     def features(self, texts: Sequence[str], progress: object = None) -> torch.Tensor:
         """Vectors of the texts, (N, 384)."""
-        assert len(texts) == len(self.vectors)
-        return self.vectors
+        vectors, self.vectors = self.vectors, torch.empty(0)
+        assert len(texts) == len(vectors)
+        return vectors
 
     def trainable_parameters(self) -> list[torch.nn.Parameter]:
         """None: it is frozen."""
@@ -67,7 +68,8 @@ class Timed(Silent):
 def ppo_config(settings: Settings) -> PPOConfig:
     """The settings as a `ppo` section; whatever they do not name is as the product has it."""
     names = ("iterations", "num_envs", "num_steps", "epochs", "minibatch_size", "kl_coef")
-    given = {name: getattr(settings, name) for name in (*names, "freeze_projections")}
+    names += ("freeze_projections", "representation_epochs")
+    given = {name: getattr(settings, name) for name in names}
     given |= {"rollout": "steps", "evaluate_every": settings.iterations}
     return PPOConfig.model_validate(given)
 

@@ -329,6 +329,9 @@ class PPOConfig(Section):
     """Rewards over the running deviation of the discounted return."""
     freeze_projections: bool = False
     """Keep the projections of texts as SFT left them."""
+    representation_epochs: Count | None = None
+    """Epochs of a round in which projections and backbone learn; in later ones only the heads do,
+    on projections kept in memory: far fewer products, more rounds to learn. Null: in all."""
     evaluate_every: Count = 4
     """Rounds between two looks at the validation split; the best policy is kept."""
 

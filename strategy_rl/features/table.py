@@ -15,6 +15,8 @@ from strategy_rl.backbone import Backbone
 from strategy_rl.errors import MemoryFault
 from strategy_rl.features.cache import FeatureCache, Progress
 
+_SCALED_ROWS = 4096  # at a time: scaling takes twice the memory of what it scales
+
 
 class TextTable:
     """Gives every distinct text an id, counted from 0; -1 stands for no text.
@@ -79,8 +81,10 @@ class TextTable:
         if self.is_frozen:
             assert self._cache is not None
             self._reserve(len(self) + len(new))
-            vectors = _unit_rms(self._cache.features(new, progress))
-            self._rows[len(self) + 1 : len(self) + len(new) + 1] = vectors
+            place = len(self) + 1
+            for part in torch.split(self._cache.features(new, progress), _SCALED_ROWS):
+                self._rows[place : place + len(part)] = _unit_rms(part)
+                place += len(part)
         else:
             self._tokens += self.backbone.tokenize(new)
         self._index.update(zip(new, range(len(self), len(self) + len(new)), strict=True))

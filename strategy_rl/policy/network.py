@@ -35,6 +35,7 @@ from strategy_rl.policy.spaces import ObservationSpec
 FRESH_GAIN = 0.1  # of the context: a fresh policy is near uniform
 
 Embed = Callable[[Tensor], Tensor]  # ids (...,) to unit-RMS embeddings (..., D), zeros for NO_TEXT
+Representation = tuple[Tensor, ...]  # each (B, ...): what a network makes of an observation's texts
 
 
 class PolicyOutput(NamedTuple):
@@ -131,7 +132,7 @@ class CandidateNetwork(nn.Module):
         self.value_head = mlp([heads[0] + size, *sizes.hidden_sizes, 1], sizes.activation, 0.0)
         self.dropout = nn.Dropout(0.0)
 
-    def project(self, batch: ObservationBatch, embed: Embed) -> tuple[Tensor, Tensor]:
+    def represent(self, batch: ObservationBatch, embed: Embed) -> Representation:
         """Context (B, H) and candidates (B, K, H), zeros where there is none."""
         query = self.context_projection(self.dropout(embed(batch.context)))
         offered = batch.candidates >= 0
@@ -141,16 +142,6 @@ class CandidateNetwork(nn.Module):
         padded = keys.new_zeros(*offered.shape, keys.shape[-1])
         padded[offered] = keys
         return query, padded
-
-    def forward(self, batch: ObservationBatch, embed: Embed) -> PolicyOutput:
-        """Distribution over K + S actions, and values."""
-        distribution, evidence = self.choose(batch, embed)
-        return PolicyOutput(distribution, self.values(*evidence))
-
-    def choose(self, batch: ObservationBatch, embed: Embed) -> Choice:
-        """What `forward` does before the value head."""
-        query, keys = self.project(batch, embed)
-        return self.decide(batch, query, keys)
 
     def values(self, numbers: Tensor, query: Tensor, scores: Tensor, *rest: Tensor) -> Tensor:
         """The value head on the evidence of a choice, to (B,).
@@ -165,8 +156,9 @@ class CandidateNetwork(nn.Module):
         features = torch.cat([statistics, numbers, query], -1)
         return cast(Tensor, self.value_head(features).squeeze(-1))
 
-    def decide(self, batch: ObservationBatch, query: Tensor, keys: Tensor) -> Choice:
-        """What `choose` does after the projections."""
+    def decide(self, batch: ObservationBatch, representation: Representation) -> Choice:
+        """A distribution over K + S actions."""
+        query, keys = representation
         numbers = self.normalizer(batch.numbers)
         num_candidates = self.spec.max_candidates
         mask = batch.mask[:, :num_candidates]
@@ -237,22 +229,22 @@ class VectorNetwork(nn.Module):
         )
         self.dropout = nn.Dropout(0.0)
 
-    def forward(self, batch: ObservationBatch, embed: Embed) -> PolicyOutput:
-        """Distribution over the action space, and values."""
-        distribution, evidence = self.choose(batch, embed)
-        return PolicyOutput(distribution, self.values(*evidence))
-
     def values(self, inputs: Tensor) -> Tensor:
         """The value head, (B, F) to (B,)."""
         return cast(Tensor, self.value_head(inputs).squeeze(-1))
 
-    def choose(self, batch: ObservationBatch, embed: Embed) -> Choice:
-        """What `forward` does before the value head."""
+    def represent(self, batch: ObservationBatch, embed: Embed) -> Representation:
+        """One projection (B, H) a slot of text."""
+        if not len(self.projections):
+            return ()
+        slots = self.dropout(embed(batch.context)).unbind(1)
+        return tuple(layer(slot) for layer, slot in zip(self.projections, slots, strict=True))
+
+    def decide(self, batch: ObservationBatch, representation: Representation) -> Choice:
+        """A distribution over the action space."""
         inputs = self.normalizer(batch.numbers)
-        if len(self.projections):
-            embeddings = self.dropout(embed(batch.context))
-            parts = [layer(embeddings[:, i]) for i, layer in enumerate(self.projections)]
-            inputs = torch.cat([*parts, inputs], -1)
+        if representation:
+            inputs = torch.cat([*representation, inputs], -1)
         outputs = self.policy_head(self.dropout(inputs))
         return Choice(self._distribution(outputs, batch.mask), (inputs.detach(),))
 

@@ -25,6 +25,7 @@ from strategy_rl.policy.network import (
     NetworkSizes,
     PolicyNetwork,
     PolicyOutput,
+    Representation,
     build_network,
 )
 from strategy_rl.policy.observations import ObservationBatch, ObservationEncoder
@@ -100,17 +101,36 @@ class Policy:
         batch = self.encoder.encode(observations, masks)
         return batch if self.device.type == "cpu" else batch.to(self.device)
 
-    def __call__(self, batch: ObservationBatch) -> PolicyOutput:
+    def __call__(
+        self, batch: ObservationBatch, representation: Representation | None = None
+    ) -> PolicyOutput:
         """Distribution and values of a batch, with gradients where they are on."""
-        distribution, evidence = self.choose(batch)
+        distribution, evidence = self.choose(batch, representation)
         return PolicyOutput(distribution, self.values(evidence))
 
-    def choose(self, batch: ObservationBatch) -> Choice:
-        """Distribution of a batch, and what `values` reads."""
+    def choose(
+        self, batch: ObservationBatch, representation: Representation | None = None
+    ) -> Choice:
+        """Distribution of a batch, and what `values` reads.
+
+        Args:
+            batch: Observations.
+            representation: What `represent` made of them; None: it is made now.
+        """
+        if representation is None:
+            representation = self._represent(batch)
+        return self.network.decide(batch, representation)
+
+    def _represent(self, batch: ObservationBatch) -> Representation:
         if self._projections is not None and isinstance(self.network, CandidateNetwork):
-            query, keys = self._projections.project(batch)
-            return self.network.decide(batch, query, keys)
-        return self.network.choose(batch, self.embed)
+            return self._projections.project(batch)
+        return self.network.represent(batch, self.embed)
+
+    @torch.no_grad()
+    def represent(self, batch: ObservationBatch) -> Representation:
+        """Projections of all texts of a batch, to be used again: no gradient, in chunks."""
+        parts = [self._represent(part) for part in batch.split(_CHUNK)]
+        return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
     def values(self, evidence: Sequence[Tensor]) -> Tensor:
         """Values, (B,), from what `choose` gave."""
@@ -126,7 +146,7 @@ class Policy:
         """As calling the policy, without gradients and in chunks."""
         if len(batch) <= _CHUNK:
             return self(batch)
-        parts = [self(batch[i : i + _CHUNK]) for i in range(0, len(batch), _CHUNK)]
+        parts = [self(part) for part in batch.split(_CHUNK)]
         stored = torch.cat([part.distribution.stored for part in parts])
         values = torch.cat([part.values for part in parts])
         return PolicyOutput(rebuild(stored, self.spec.action), values)

@@ -66,7 +66,8 @@ def batches(draw, max_candidates=5, num_special=2):
 def decide(batch, network=None):
     network = network or candidate_network(batch.candidates.shape[1])
     with torch.no_grad():
-        distribution, values = network(batch, embed)
+        distribution, evidence = network.decide(batch, network.represent(batch, embed))
+        values = network.values(*evidence)
     legal = distribution.stored.masked_fill(distribution.stored < ILLEGAL / 2, ILLEGAL)
     return legal, values
 
@@ -316,3 +317,30 @@ def test_frozen_projections_decide_the_same_and_learn_no_more():
     frozen = {id(p) for p in policy.network.projection_parameters()}
     assert frozen
     assert not frozen & {id(p) for p in policy.parameters()}
+
+
+def reading_policy():
+    """Two texts and a number to an action space that stays the same."""
+    space = spaces.Dict(
+        {"title": spaces.Text(32), "body": spaces.Text(32), "n": spaces.Discrete(3)}
+    )
+    return policy_of(space, spaces.Discrete(3), train="frozen")
+
+
+@pytest.mark.parametrize("kind", ["candidates", "fixed"])
+def test_a_representation_made_before_decides_as_one_made_now(kind):
+    if kind == "candidates":
+        policy = stir(selection_policy())
+        observations = [question("red", "blue"), question("green", context=("black", "red"))]
+    else:
+        policy = stir(reading_policy())
+        observations = [{"title": "a", "body": b, "n": 1} for b in ("red", "blue")]
+    batch = policy.encode(observations)
+    made = policy.represent(batch)
+    assert made
+    assert not any(tensor.requires_grad for tensor in made)
+    now, then = policy(batch), policy(batch, made)
+    assert then.distribution.stored.equal(now.distribution.stored)
+    assert then.values.equal(now.values)
+    other = policy(batch, tuple(tensor.flip(0) for tensor in made))
+    assert not other.distribution.stored.equal(now.distribution.stored)

@@ -43,10 +43,10 @@ def test_every_decision_is_used_exactly_once_an_epoch(episodes, minibatch, epoch
     forward = Policy.__call__
 
     class Spy(Policy):
-        def __call__(self, batch):
+        def __call__(self, batch, representation=None):
             if torch.is_grad_enabled():
                 seen.append((100 * batch.numbers[:, 0]).round().int().tolist())
-            return forward(self, batch)
+            return forward(self, batch, representation)
 
     policy.__class__ = Spy
     options = {"iterations": 1, "epochs": epochs, "minibatch_size": minibatch}
@@ -189,6 +189,45 @@ def test_frozen_projections_stay_while_the_rest_learns():
     changed = moved(before, policy.state())
     assert any("scorer" in name for name in changed)
     assert not any("projection" in name for name in changed)
+
+
+def tiny_reply_policy(train="frozen"):
+    slots = make_slots("strategy_rl_envs:strategy_rl/TinyReply-v0", {}, 4)
+    given = slots.observation_space, slots.action_space
+    return stir(policy_of(*given, special_actions=slots.special_actions, train=train)), slots
+
+
+@pytest.mark.parametrize("backbone", ["frozen", "lora"])
+def test_after_its_epochs_the_representation_stays_and_the_heads_learn_on(backbone):
+    def after(**options):
+        policy, slots = tiny_reply_policy(backbone)
+        before = policy.state()
+        train(policy, slots, iterations=1, **options)
+        return {name: policy.state()[name] for name in moved(before, policy.state())}
+
+    one, both = after(epochs=1), after(epochs=3, representation_epochs=1)
+    assert set(one) == set(both)
+    learnt = [name for name in one if "projection" in name or name.startswith("backbone.")]
+    assert any("projection" in name for name in learnt)
+    assert any(name.startswith("backbone.") for name in learnt) == (backbone == "lora")
+    assert all(one[name].equal(both[name]) for name in learnt)
+    assert not any(one[name].equal(both[name]) for name in one if name not in learnt)
+
+
+def test_a_representation_that_learns_in_every_epoch_is_the_default():
+    def after(**options):
+        policy, slots = tiny_reply_policy()
+        train(policy, slots, iterations=1, epochs=2, **options)
+        return policy.state()
+
+    assert not moved(after(), after(representation_epochs=2))
+    assert moved(after(), after(representation_epochs=1))
+
+
+def test_a_representation_that_learns_no_more_serves_policies_without_texts_too():
+    policy = stir(numbers_policy())
+    log = train(policy, iterations=1, epochs=3, representation_epochs=1)[0]
+    assert log["ppo/updates_done"] == log["ppo/updates_planned"] == 9
 
 
 def test_of_all_policies_seen_on_validation_the_best_one_stays():
