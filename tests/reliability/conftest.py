@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,8 @@ def reference_of(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> 
 
     def run_of(fields: experiments.Fields, *, plots: bool = False) -> Path:
         run = folder / f"{fields['name']}-{plots}"
+        file = folder / f"{fields['name']}.yaml"
+        assert not file.exists() or json.loads(file.read_text()) == fields, "two of one name"
         if not run.exists():
             file = experiments.write(folder, fields)
             code, output = nursery.run("run", file, "--out", run, plots=plots)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 # A checkpoint with no evaluation right after it: a best score that was forgotten is logged.
 KEPT = {
     **experiments.DRIFT,
-    "name": "drift-kept",
+    "name": "drift-sparsely-judged",
     "ppo": {**experiments.DRIFT["ppo"], "evaluate_every": 2},
     "checkpoint": {"every": 1, "keep": 99},
 }
