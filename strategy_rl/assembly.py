@@ -16,11 +16,11 @@ from gymnasium.envs.registration import load_env_creator
 from strategy_rl.backbone import BackboneSettings, LoraSettings, load_backbone
 from strategy_rl.collector import EpisodePlan
 from strategy_rl.config import BackboneConfig, Experiment, RewardTerm
-from strategy_rl.env import EnvSlots, find_spec, make_slots
+from strategy_rl.env import EnvSlots, Moments, find_spec, make_slots
 from strategy_rl.errors import InputError
 from strategy_rl.evaluation import plan_split
 from strategy_rl.features import FeatureCache, TextTable
-from strategy_rl.models import cache_root, resolve_model
+from strategy_rl.models import PREFIX, cache_root, resolve_model
 from strategy_rl.policy import BackboneSource, Policy, PolicySpec
 from strategy_rl.policy.network import NetworkSizes
 from strategy_rl.policy.pairs import num_pair_features
@@ -55,6 +55,11 @@ class World:
         """The environments of a split, by its name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}[split]
 
+    def judge_rewards_by(self, moments: Moments) -> None:
+        """Judge by the reward as it is at the end of training, its running scales held still."""
+        for slots in (self.validation, self.test):
+            slots.set_reward_phase(1.0, moments)
+
     def close(self) -> None:
         """Close all."""
         for slots in (self.train, self.validation, self.test):
@@ -66,7 +71,7 @@ def make_world(experiment: Experiment) -> World:
     judge = experiment.evaluation.reward
     reward = experiment.reward
     train = split_slots(experiment, "train", reward, experiment.ppo.num_envs)
-    splits = "split" in _constructor_parameters(experiment.task.id)
+    splits = "split" in constructor_parameters(experiment.task.id)
     same_rows = train.num_rows is not None and not splits
     if same_rows:
         log.warning(
@@ -74,12 +79,14 @@ def make_world(experiment: Experiment) -> World:
             "what unseen rows would give",
             experiment.task.id,
         )
-    return World(
+    world = World(
         train=train,
         validation=split_slots(experiment, "validation", reward, EVALUATION_SLOTS),
         test=split_slots(experiment, "test", reward if judge is None else judge, EVALUATION_SLOTS),
         same_rows=same_rows,
     )
+    world.judge_rewards_by({})
+    return world
 
 
 def split_slots(experiment: Experiment, split: str, reward: Reward, num_slots: int) -> EnvSlots:
@@ -88,18 +95,32 @@ def split_slots(experiment: Experiment, split: str, reward: Reward, num_slots: i
     Raises:
         InputError: The id is unknown, the task refuses its settings, or it takes no reward.
     """
-    accepted = _constructor_parameters(experiment.task.id)
+    accepted = constructor_parameters(experiment.task.id)
     settings: dict[str, Any] = dict(experiment.task.settings)
     if "split" in accepted:
         settings["split"] = split
     if reward:
         if "reward" not in accepted:
             raise InputError(f"reward: {experiment.task.id} takes no reward; leave the section out")
-        settings["reward"] = [term.model_dump() for term in reward]
+        settings["reward"] = [plain_term(term) for term in reward]
     return make_slots(experiment.task.id, settings, num_slots)
 
 
-def _constructor_parameters(task_id: str) -> set[str]:
+def plain_term(term: RewardTerm) -> dict[str, Any]:
+    """A term as environments take it: only what was said; a packaged model as its folder."""
+    plain = term.model_dump(by_alias=True, exclude_defaults=True) | {"name": term.name}
+    if "settings" in plain:
+        plain["settings"] = {
+            name: str(resolve_model(value))
+            if isinstance(value, str) and value.startswith(PREFIX)
+            else value
+            for name, value in plain["settings"].items()
+        }
+    return plain
+
+
+def constructor_parameters(task_id: str) -> set[str]:
+    """Names of what the constructor of a task takes."""
     spec = find_spec(task_id)
     entry = spec.entry_point or spec.vector_entry_point
     try:

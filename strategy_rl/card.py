@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import strategy_rl
-from strategy_rl.config import Experiment
+from strategy_rl.config import Experiment, RewardTerm, WeightSchedule
 
 
 def model_card(experiment: Experiment, stage: str, policies: Mapping[str, Any]) -> str:
@@ -17,7 +17,7 @@ def model_card(experiment: Experiment, stage: str, policies: Mapping[str, Any]) 
         stage: The last that it went through where the experiment has it, `sft` or `ppo`.
         policies: The `policies` of the report; empty before it is judged.
     """
-    reward = ", ".join(f"{term.name} x {term.weight:g}" for term in experiment.reward)
+    reward = ", ".join(f"{term.name} x {_weight(term)}" for term in experiment.reward)
     lines = [
         f"# {experiment.name}, {_training(experiment, stage)}",
         "",
@@ -48,3 +48,10 @@ def _training(experiment: Experiment, stage: str) -> str:
     if stage == "ppo" and experiment.ppo.iterations:
         stages.append("PPO")
     return f"after {' and '.join(stages)}" if stages else "untrained"
+
+
+def _weight(term: RewardTerm) -> str:
+    weight = term.weight
+    if isinstance(weight, WeightSchedule):
+        return f"({weight.start:g} to {weight.to:g})"
+    return f"{weight:g}"

@@ -1,4 +1,4 @@
-"""The command line: verbs, what they print, exit codes. The only module that prints.
+"""The command line: verbs, what they print, exit codes. Only `cli` and `cli_*` print.
 
 Everything heavy is imported by the verb that needs it, so that help appears at once.
 """
@@ -100,7 +100,8 @@ def _build_parser() -> argparse.ArgumentParser:
         example = f"example: strategy-rl {verb.example}"
         sub = verbs.add_parser(name, help=verb.summary, description=verb.summary, epilog=example)
         for argument in verb.arguments:
-            sub.add_argument(argument, **_ARGUMENTS[argument])
+            options = dict(_ARGUMENTS[argument])
+            sub.add_argument(options.pop("flag", argument), **options)
     return parser
 
 
@@ -145,7 +146,7 @@ def _seeds(words: Sequence[str]) -> list[int]:
 def _resume(args: argparse.Namespace) -> int:
     from strategy_rl.runner import resume
 
-    _print_end(resume(args.run))
+    _print_end(resume(args.run, trust_imports=args.trust_imports))
     return 0
 
 
@@ -166,7 +167,8 @@ def _program() -> str:
 def _evaluate(args: argparse.Namespace) -> int:
     from strategy_rl.runner import evaluate
 
-    print(evaluate(args.run, split=args.split, policy=args.policy))
+    options = {"split": args.split, "policy": args.policy}
+    print(evaluate(args.run, **options, trust_imports=args.trust_imports))
     return 0
 
 
@@ -247,6 +249,38 @@ def _self_check(args: argparse.Namespace) -> int:
     return 0 if all(result.passed for result in results) else _BROKEN_INVARIANT
 
 
+def _check_reward(args: argparse.Namespace) -> int:
+    from strategy_rl.cli_rewards import check_reward
+
+    options = {"run": args.of_run, "out": args.json, "steps": args.steps, "seed": args.seed}
+    return check_reward(args.target, reward=args.reward, **options)
+
+
+def _rescore(args: argparse.Namespace) -> int:
+    from strategy_rl.cli_rewards import rescore
+
+    return rescore(args.run, reward=args.needed_reward, out=args.json)
+
+
+def _rewards(args: argparse.Namespace) -> int:
+    from strategy_rl.cli_rewards import list_rewards
+
+    return list_rewards(args.files)
+
+
+def _check_env(args: argparse.Namespace) -> int:
+    from strategy_rl.cli_tasks import check_env
+
+    options = {"episodes": args.episodes, "imports": args.files}
+    return check_env(args.task, args.settings, **options)
+
+
+def _new_task(args: argparse.Namespace) -> int:
+    from strategy_rl.cli_tasks import new_task
+
+    return new_task(args.task_name, args.dir, args.kind)
+
+
 def _schema(args: argparse.Namespace) -> int:
     from strategy_rl.config import json_schema
 
@@ -276,12 +310,66 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
         "metavar": "NAME",
         "help": "whom to judge: ppo, sft, random, a heuristic ... (default: ppo)",
     },
+    "--trust-imports": {
+        "action": "store_true",
+        "help": "run the Python files that the run's folder names, though they are not known here",
+    },
     "--import": {
         "dest": "modules",
         "action": "append",
         "default": [],
         "metavar": "MODULE",
         "help": "a module of your own that registers tasks; may be repeated",
+    },
+    "--import-file": {
+        "dest": "files",
+        "action": "append",
+        "default": [],
+        "metavar": "FILE",
+        "help": "a Python file of your own that brings rewards or tasks; may be repeated",
+    },
+    "target": {"metavar": "TARGET", "help": "an experiment file, or the id of a task"},
+    "--reward": {
+        "type": Path,
+        "metavar": "FILE",
+        "help": "check this reward instead: a YAML list, or Python with @reward functions",
+    },
+    "--needed-reward": {
+        "flag": "--reward",
+        "dest": "needed_reward",
+        "type": Path,
+        "required": True,
+        "metavar": "FILE",
+        "help": "the other reward: a YAML list, or Python with @reward functions",
+    },
+    "--of-run": {
+        "flag": "--run",
+        "dest": "of_run",
+        "type": Path,
+        "metavar": "RUN",
+        "help": "a finished run, whose SFT policy's episodes are looked at too",
+    },
+    "--json": {"type": Path, "metavar": "FILE", "help": "where the figures go as JSON"},
+    "--steps": {
+        "type": int,
+        "default": 500,
+        "help": "about so many steps are played (default: 500)",
+    },
+    "--seed": {"type": int, "default": 0, "help": "of all choices (default: 0)"},
+    "task": {"metavar": "TASK", "help": "the id of a task, or an experiment file"},
+    "--settings": {
+        "nargs": "+",
+        "default": [],
+        "metavar": "key=value",
+        "help": "arguments of the environment's constructor",
+    },
+    "--episodes": {"type": int, "default": 12, "help": "how many are played (default: 12)"},
+    "task_name": {"metavar": "NAME", "help": "of its module, e.g. ticket_routing"},
+    "--dir": {"type": Path, "default": Path(), "help": "folder of the files (default: this one)"},
+    "--kind": {
+        "choices": ("selection", "numbers"),
+        "default": "selection",
+        "help": "pick among texts, or act on numbers (default: selection)",
     },
     "name": {"nargs": "?", "metavar": "NAME", "help": "fetch this model and print its folder"},
     "--port": {"type": int, "default": 6006, "help": "port on this machine (default: 6006)"},
@@ -298,13 +386,13 @@ _VERBS = {
         "Continue a run that was stopped; it ends as if it had not been.",
         "resume runs/smoke",
         _resume,
-        ("run",),
+        ("run", "--trust-imports"),
     ),
     "evaluate": _Verb(
         "Play a run's policy again and print what it earns.",
         "evaluate runs/smoke --split validation --policy sft",
         _evaluate,
-        ("run", "--split", "--policy"),
+        ("run", "--split", "--policy", "--trust-imports"),
     ),
     "report": _Verb(
         "Print the report of a run, or one report over several.",
@@ -335,6 +423,36 @@ _VERBS = {
         "self-check experiments/smoke.yaml backbone.dtype=float32",
         _self_check,
         ("experiment", "overrides"),
+    ),
+    "check-reward": _Verb(
+        "Look for what is wrong with a reward before a policy finds it.",
+        "check-reward experiments/reply_selection/demo.yaml --steps 300",
+        _check_reward,
+        ("target", "--reward", "--of-run", "--json", "--steps", "--seed"),
+    ),
+    "rescore": _Verb(
+        "Judge a run's stored episodes by another reward, without playing them again.",
+        "rescore runs/smoke --reward my_rewards.py",
+        _rescore,
+        ("run", "--needed-reward", "--json"),
+    ),
+    "rewards": _Verb(
+        "List the reward functions that an experiment file can name.",
+        "rewards --import-file my_rewards.py",
+        _rewards,
+        ("--import-file",),
+    ),
+    "check-env": _Verb(
+        "Play whole episodes of a task and name every rule of the contract that it breaks.",
+        "check-env strategy_rl_envs:strategy_rl/TinyReply-v0 --settings num_rows=20",
+        _check_env,
+        ("task", "--settings", "--episodes", "--import-file"),
+    ),
+    "new-task": _Verb(
+        "Write a task of one's own that trains at once: environment, reward, experiment, test.",
+        "new-task ticket_routing --dir my_tasks",
+        _new_task,
+        ("task_name", "--dir", "--kind"),
     ),
     "schema": _Verb(
         "Print the JSON Schema of experiment files, for editors.",

@@ -6,8 +6,9 @@ where a column is a whole episode or, with fixed-length rollouts, an environment
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,9 +17,12 @@ from torch import Tensor
 
 from strategy_rl.advantages import Advantages, compute_gae
 from strategy_rl.env import EnvSlots, StepResult
+from strategy_rl.errors import EnvironmentFault
 from strategy_rl.policy.observations import ObservationBatch
 from strategy_rl.policy.policy import Policy
 from strategy_rl.policy.spaces import MASK
+
+MAX_DROPPED_SHARE = 0.1
 
 
 class EpisodePlan(NamedTuple):
@@ -51,6 +55,9 @@ class Rollout:
     components: dict[str, float]  # mean of each component over the episodes that ended
     episode_returns: np.ndarray  # of the episodes that ended
     episode_lengths: np.ndarray
+    episode_columns: np.ndarray  # theirs, in the same order
+    reward_values: dict[str, np.ndarray]  # each component's own value by step; NaN: it abstained
+    dropped: dict[int, str]  # column to reason of the episodes that are left out of all the rest
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -91,6 +98,25 @@ class Rollout:
         )
         return Advantages(advantages[self.steps, self.columns], returns[self.steps, self.columns])
 
+    def without(self, dropped: dict[int, str]) -> Rollout:
+        """The same without the episodes of some columns."""
+        gone = torch.tensor(list(dropped), device=self.columns.device)
+        kept = (~torch.isin(self.columns, gone)).nonzero().squeeze(-1)
+        parts: dict[str, Any] = {
+            name: part[kept]
+            for name, part in vars(self).items()
+            if isinstance(part, Tensor | ObservationBatch)
+        }
+        episodes = np.isin(self.episode_columns, list(dropped), invert=True)
+        return replace(
+            self,
+            **parts,
+            episode_returns=self.episode_returns[episodes],
+            episode_lengths=self.episode_lengths[episodes],
+            episode_columns=self.episode_columns[episodes],
+            dropped=dropped,
+        )
+
 
 @dataclass(slots=True)
 class _Slot:
@@ -117,6 +143,8 @@ class _Record:
     columns: list[int] = field(default_factory=list)
     cut: list[tuple[int, Any, Any]] = field(default_factory=list)  # decision, final obs, its mask
     ended: list[_Slot] = field(default_factory=list)
+    reward_values: dict[str, list[float]] = field(default_factory=dict)
+    dropped: dict[int, str] = field(default_factory=dict)
 
     def decide(
         self, policy: Policy, slots: Sequence[_Slot], rng: np.random.Generator | None
@@ -147,6 +175,10 @@ class _Record:
         slot.rewards.append(result.reward)
         for name, value in result.info.get("reward_components", {}).items():
             slot.components[name] = slot.components.get(name, 0.0) + value
+        for name, value in result.info.get("reward_values", {}).items():
+            self.reward_values.setdefault(name, []).append(math.nan if value is None else value)
+        if "reward_dropped" in result.info:
+            self.dropped.setdefault(slot.column, result.info["reward_dropped"])
         if result.terminated or result.truncated:
             self.ended.append(slot)
 
@@ -158,7 +190,9 @@ class _Record:
         values = policy.values(evidence)
         steps, columns = torch.tensor(self.steps), torch.tensor(self.columns)
         ended = sorted(self.ended, key=lambda slot: (slot.column, slot.step))
-        return Rollout(
+        kept = [slot for slot in ended if slot.column not in self.dropped]
+        _require_few(self.dropped, len(ended))
+        rollout = Rollout(
             batch=ObservationBatch.concatenate(self.batches),
             actions=actions,
             stored=stored,
@@ -170,10 +204,14 @@ class _Record:
             truncations=torch.tensor(self.truncations, device=policy.device),
             steps=steps.to(policy.device),
             columns=columns.to(policy.device),
-            components=_mean_components(ended),
+            components=_mean_components(kept),
             episode_returns=np.array([sum(slot.rewards) for slot in ended]),
             episode_lengths=np.array([len(slot.rewards) for slot in ended]),
+            episode_columns=np.array([slot.column for slot in ended], dtype=np.int64),
+            reward_values={name: np.array(v) for name, v in self.reward_values.items()},
+            dropped={},
         )
+        return rollout.without(self.dropped) if self.dropped else rollout
 
     def _next_values(
         self, policy: Policy, values: Tensor, steps: Tensor, columns: Tensor
@@ -291,6 +329,19 @@ class StepCollector:
     def _take_plan(self) -> EpisodePlan:
         self._next_episode += 1
         return self.plan(self._next_episode - 1)
+
+
+def _require_few(dropped: dict[int, str], num_episodes: int) -> None:
+    """Dropping is for accidents.
+
+    Raises:
+        EnvironmentFault: More than a tenth of the episodes, and more than one, were dropped.
+    """
+    if len(dropped) > max(1, MAX_DROPPED_SHARE * num_episodes):
+        raise EnvironmentFault(
+            f"rewards failed in {len(dropped)} of {num_episodes} episodes of one rollout, and "
+            f"`on_error: drop` is for at most a tenth; the first: {next(iter(dropped.values()))}"
+        )
 
 
 def env_actions(actions: Tensor) -> list[Any]:

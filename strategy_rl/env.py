@@ -20,6 +20,7 @@ from gymnasium.envs.registration import EnvSpec
 from strategy_rl.errors import EnvironmentFault, InputError
 
 Made = TypeVar("Made")
+Moments = Mapping[str, tuple[float, float]]  # mean and standard deviation by reward component
 
 STEP_LIMIT = 100_000  # an episode this long has no end
 
@@ -72,6 +73,24 @@ class EnvSlots:
             getattr(base, "heuristics", {})
         )
         self._replays: list[_Replay] = [_Replay() for _ in range(num_slots)]
+        self._reward_phase: tuple[float, Moments] = (0.0, {})
+
+    @property
+    def rewards(self) -> list[Any]:
+        """The reward compositions of the environments that have been made; none in most tasks."""
+        found = (getattr(env.unwrapped, "reward", None) for env in self._envs)
+        return [reward for reward in found if hasattr(reward, "set_progress")]
+
+    def set_reward_phase(self, progress: float, moments: Moments) -> None:
+        """Tell every environment's reward how far training is, and how its values are spread.
+
+        Args:
+            progress: Share of the training done, 0 to 1; it moves scheduled weights.
+            moments: Mean and standard deviation by component, for those that are scaled by them.
+        """
+        self._reward_phase = progress, moments
+        for reward in self.rewards:
+            _tell(reward, self._reward_phase)
 
     def group(self, row: int | None) -> str | None:
         """The label that a row shares with those it must be resampled with."""
@@ -88,6 +107,8 @@ class EnvSlots:
         """Start an episode in each slot named."""
         while len(self._envs) <= max(slots, default=0):
             self._envs.append(_made(self._make))
+            for reward in self.rewards[-1:]:
+                _tell(reward, self._reward_phase)
         results = []
         for slot, seed, option in zip(slots, seeds, options, strict=True):
             self._replays[slot] = _Replay(seed, option)
@@ -165,9 +186,17 @@ class EnvSlots:
             raise EnvironmentFault(f"{error}; at {replay.place()}; {replay}") from error
 
     def close(self) -> None:
-        """Close every environment."""
+        """Close every environment, and what its rewards have started."""
+        for reward in self.rewards:
+            getattr(reward, "close", tuple)()
         for env in self._envs:
             env.close()
+
+
+def _tell(reward: Any, phase: tuple[float, Moments]) -> None:
+    progress, moments = phase
+    reward.set_progress(progress)
+    reward.set_moments(moments)
 
 
 class VectorSlots(EnvSlots):
@@ -251,6 +280,12 @@ class VectorSlots(EnvSlots):
             if any(ends):
                 self._unfinished.discard(s)
         return results
+
+    @property
+    def rewards(self) -> list[Any]:
+        """The reward composition that all episodes share."""
+        reward = getattr(self._vector.unwrapped, "reward", None)
+        return [reward] if hasattr(reward, "set_progress") else []
 
     def close(self) -> None:
         """Close the vector environment too."""

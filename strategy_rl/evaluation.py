@@ -13,10 +13,12 @@ from gymnasium.spaces import Discrete, MultiDiscrete
 from strategy_rl.collector import EpisodePlan, collect_episodes, env_actions
 from strategy_rl.env import EnvSlots, StepResult, fault_at
 from strategy_rl.episodes import Action, Episode, Step, plain
+from strategy_rl.errors import EnvironmentFault
 from strategy_rl.policy.policy import Policy
 from strategy_rl.policy.spaces import CANDIDATES, MASK
-from strategy_rl.seeding import derive_seed
+from strategy_rl.seeding import derive_seed, generator
 
+PROBED_STEPS = 8  # of an episode
 MAX_NUMBERS = 64  # of an array in an episode that keeps no texts
 
 
@@ -95,9 +97,10 @@ class RuleActor:
 
 @dataclass(frozen=True)
 class RandomActor:
-    """Uniform over legal actions."""
+    """Uniform over legal actions; without a mask, over what is offered and special actions."""
 
     space: Any
+    num_special: int = 0
 
     def act(
         self,
@@ -108,7 +111,11 @@ class RandomActor:
         """One draw for each observation."""
         choices = []
         for obs, info in zip(observations, infos, strict=True):
-            mask = _sampling_mask(self.space, _mask_of(obs, info))
+            given = _mask_of(obs, info)
+            if given is None and isinstance(obs, Mapping) and CANDIDATES in obs:
+                given = np.arange(self.space.n) >= self.space.n - self.num_special
+                given[: len(obs[CANDIDATES])] = True
+            mask = _sampling_mask(self.space, given)
             self.space.seed(int(rng.integers(2**31)))
             choices.append(Choice(self.space.sample(mask)))
         return choices
@@ -190,6 +197,11 @@ def play(
         answers = slots.step(numbers, [choice.action for choice in choices])
         free = []
         for slot, choice, answer in zip(numbers, choices, answers, strict=True):
+            if "reward_dropped" in answer.info:
+                raise EnvironmentFault(
+                    f"{answer.info['reward_dropped']}; `on_error: drop` is for training, and a row "
+                    "that is judged needs its reward"
+                )
             episode = active[slot]
             episode.steps.append(_step(slots, episode, choice, answer, keep_texts))
             episode.obs, episode.info = answer.obs, answer.info
@@ -221,21 +233,58 @@ def plan_split(
     return [EpisodePlan(derive_seed(seed, "episode", split, row), row) for row in rows]
 
 
+def probe_rewards(slots: EnvSlots, plans: Sequence[EpisodePlan], seed: int) -> list[Any]:
+    """Try every component of the reward on real steps, before anything is trained on it.
+
+    Returns:
+        The findings of the task's own reward composition; empty where it has none.
+
+    Raises:
+        EnvironmentFault: A component fails, or gives what is no reward.
+    """
+    if not slots.rewards or not hasattr(slots.rewards[0], "probe"):
+        return []
+    actor = RandomActor(slots.action_space, len(slots.special_actions))
+    rng = generator(seed, "reward-probe")
+    facts = []
+    for plan in plans:
+        obs, info = slots.reset([0], [plan.seed], [plan.options])[0]
+        for _ in range(PROBED_STEPS):
+            choice = actor.act([obs], [info], rng)[0]
+            answer = slots.step([0], [choice.action])[0]
+            obs, info = answer.obs, answer.info
+            facts.append(info.get("reward_inputs"))
+            if answer.terminated or answer.truncated:
+                break
+    try:
+        return list(slots.rewards[0].probe([given for given in facts if given]))
+    except Exception as error:
+        raise EnvironmentFault(f"the reward fails before training: {error}") from error
+
+
 def reward_spread(
     policy: Policy,
     slots: EnvSlots,
     plans: Sequence[EpisodePlan],
     rng: np.random.Generator,
     repeats: int = 8,
-) -> dict[str, float]:
-    """How much the return of one row varies when the policy samples: what PPO can learn from."""
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """How much the return of one row varies when the policy samples: what PPO can learn from.
+
+    Returns:
+        Metrics, and the values of each component of the reward, by step.
+    """
     repeated = [plan for plan in plans for _ in range(repeats)]
-    returns = collect_episodes(policy, slots, repeated, rng).episode_returns
-    spread = returns.reshape(len(plans), repeats).std(axis=1)
-    return {
+    rollout = collect_episodes(policy, slots, repeated, rng)
+    returns = np.full(len(repeated), np.nan)  # NaN: the episode was dropped
+    returns[rollout.episode_columns] = rollout.episode_returns
+    by_row = returns.reshape(len(plans), repeats)
+    spread = np.nanstd(by_row[np.isfinite(by_row).any(axis=1)], axis=1)
+    figures = {
         "rollout/reward_spread_mean": float(spread.mean()),
         "rollout/reward_spread_zero_share": float((spread < 1e-3).mean()),
     }
+    return figures, rollout.reward_values
 
 
 def _step(

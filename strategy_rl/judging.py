@@ -15,6 +15,7 @@ from torch import Tensor
 from strategy_rl.assembly import World, has_expert, make_world, validation_plans
 from strategy_rl.collector import EpisodePlan
 from strategy_rl.config import Experiment
+from strategy_rl.env import Moments
 from strategy_rl.episodes import Episode, write_episodes
 from strategy_rl.errors import InputError
 from strategy_rl.evaluation import (
@@ -28,6 +29,7 @@ from strategy_rl.evaluation import (
     play,
 )
 from strategy_rl.logger import MetricsLogger, episodes_digest
+from strategy_rl.moments import one_part
 from strategy_rl.policy import Policy
 from strategy_rl.report import bootstrap_interval
 from strategy_rl.rivals import (
@@ -94,7 +96,8 @@ class Actors:
         found: dict[str, Maker] = {}
         if "random" in wanted:
             rule = test.heuristics.get("random")
-            found["random"] = lambda: RuleActor(rule) if rule else RandomActor(test.action_space)
+            uniform = RandomActor(test.action_space, len(test.special_actions))
+            found["random"] = lambda: RuleActor(rule) if rule else uniform
         if "heuristics" in wanted:
             for name, heuristic in test.heuristics.items():
                 if name != "random":
@@ -130,8 +133,14 @@ class Actors:
             for key, (name, fit) in rules.items()
             if key in wanted
         }
-        if "all_rows_dp" in wanted and self.experiment.sft.demonstrations is None:
-            found["all_rows_dp"] = self._stopping_on_all_rows
+        if "special_bias" in wanted:
+            found["sft_special_bias"] = self._biased
+        if self.experiment.sft.demonstrations is None:
+            if "all_rows_dp" in wanted:
+                found["all_rows_dp"] = partial(self._stopping_on_all_rows, fit_plug_in_dp)
+            if "all_rows_special_bias" in wanted:
+                bias = partial(self._stopping_on_all_rows, fit_threshold, odds=True)
+                found["all_rows_special_bias"] = bias
         return found
 
     def _stopping(self, fit: Callable[[StoppingRecord], StoppingRule]) -> Actor | None:
@@ -140,12 +149,26 @@ class Actors:
             return None
         return StoppingActor(self._policy_of("sft"), fit(record))
 
-    def _stopping_on_all_rows(self) -> Actor | None:
+    def _biased(self) -> Actor | None:
+        """SFT with the best bias of its special action: a threshold on the odds against it."""
+        policy = self._policy_of("sft")
+        record = self._record(policy, odds=True)
+        if record is None:
+            return None
+        return StoppingActor(policy, fit_threshold(record), odds=True)
+
+    def _stopping_on_all_rows(
+        self, fit: Callable[[StoppingRecord], StoppingRule], *, odds: bool = False
+    ) -> Actor | None:
         if self._sft_record is None:
             return None
-        policy = self.train_all_rows()
-        record = self._record(policy)
-        return None if record is None else StoppingActor(policy, fit_plug_in_dp(record))
+        policy = self._all_rows_policy
+        record = self._record(policy, odds)
+        return None if record is None else StoppingActor(policy, fit(record), odds)
+
+    @cached_property
+    def _all_rows_policy(self) -> Policy:
+        return self.train_all_rows()
 
     @cached_property
     def _sft_record(self) -> StoppingRecord | None:
@@ -154,9 +177,10 @@ class Actors:
             log.info("a special action does not end an episode here: no stopping rules to compare")
         return record
 
-    def _record(self, policy: Policy) -> StoppingRecord | None:
+    def _record(self, policy: Policy, odds: bool = False) -> StoppingRecord | None:
         slots = self.world.validation
-        return record_stopping(policy, slots, validation_plans(slots, self.experiment.seed))
+        plans = validation_plans(slots, self.experiment.seed)
+        return record_stopping(policy, slots, plans, odds)
 
 
 def judge_all(
@@ -177,7 +201,12 @@ def judge_all(
 
 
 def judge_one(
-    path: Path, experiment: Experiment, split: str, name: str, policy: Policy | None
+    path: Path,
+    experiment: Experiment,
+    split: str,
+    name: str,
+    policy: Policy | None,
+    moments: Moments | None = None,
 ) -> str:
     """Play one policy of a finished run on a split; gives a line with its return.
 
@@ -187,11 +216,13 @@ def judge_one(
         split: Which rows.
         name: `ppo`, `sft`, `random`, `expert` or a heuristic of the task.
         policy: The loaded policy where it is one.
+        moments: What the running scales of its reward were held at.
     """
     world = make_world(experiment)
     slots = world.slots(split)
+    slots.set_reward_phase(1.0, moments or {})
     rules: dict[str, Actor] = {n: RuleActor(rule) for n, rule in slots.heuristics.items()}
-    rules.setdefault("random", RandomActor(slots.action_space))
+    rules.setdefault("random", RandomActor(slots.action_space, len(slots.special_actions)))
     if has_expert(slots, experiment.seed):
         rules["expert"] = ExpertActor()
     if policy is None and name not in rules:
@@ -265,7 +296,9 @@ def _scalars(figures: Mapping[str, Any]) -> dict[str, float]:
     if figures["accuracy"] is not None:
         scalars["accuracy"] = figures["accuracy"]
     shares = {f"action_share/{kind}": v for kind, v in figures["action_shares"].items()}
-    return scalars | shares | {f"component/{n}": v for n, v in figures["components"].items()}
+    return (
+        scalars | shares | {f"component/{one_part(n)}": v for n, v in figures["components"].items()}
+    )
 
 
 def hyperparameters(experiment: Experiment) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from strategy_rl.losses import (
     normalize,
     ppo_loss,
 )
+from strategy_rl.moments import figures, one_part
 from strategy_rl.policy.network import Representation
 from strategy_rl.policy.observations import ObservationBatch
 from strategy_rl.policy.policy import Policy
@@ -217,6 +218,8 @@ def ppo_state(policy: Policy, config: PPOConfig, backbone_learning_rate: float) 
         "return_count": 0.0,
         "return_mean": 0.0,
         "return_squares": 0.0,
+        "reward_sums": {},
+        "judge_sums": {},
     }
     return TrainingState(policy, optimizer, counters)
 
@@ -350,7 +353,8 @@ class Updates:
 
 def rollout_metrics(rollout: Rollout, policy: Policy) -> dict[str, float]:
     """What the rollout was like."""
-    metrics = {f"reward/{name}": value for name, value in rollout.components.items()}
+    metrics = {f"reward/{one_part(name)}": value for name, value in rollout.components.items()}
+    metrics |= figures(rollout.reward_values)
     if len(rollout.episode_returns):
         metrics |= {
             "rollout/return_mean": float(rollout.episode_returns.mean()),
@@ -362,6 +366,8 @@ def rollout_metrics(rollout: Rollout, policy: Policy) -> dict[str, float]:
         "rollout/decisions": len(rollout),
         "rollout/value_mean": float(rollout.values.mean()),
     }
+    if rollout.dropped:
+        metrics["rollout/dropped_episodes"] = len(rollout.dropped)
     if policy.spec.action.kind == "categorical":
         counts = torch.bincount(rollout.actions, minlength=policy.spec.action.sizes[0])
         shares = counts.double() / len(rollout)

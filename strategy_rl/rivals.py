@@ -1,8 +1,10 @@
 """What an engineer would do without reinforcement learning: the policies that PPO must beat.
 
 The stopping rules take the SFT policy's best ordinary action unless it is less sure of it than a
-threshold, and else a special action that ends the episode (hand over, abstain). They are fitted
-on validation episodes. Knows policies and environments, no task.
+threshold, and else a special action that ends the episode (hand over, abstain, stop). They are
+fitted on validation episodes. How sure it is: the action's probability among the ordinary ones, or
+its odds against the special action, where a threshold is a bias of the latter. Knows policies and
+environments, no task.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from strategy_rl.policy.spaces import MASK
 
 State = tuple[float, ...]
 _QUANTILES = np.linspace(0, 1, 41)
+_FORCED = 3.0  # confidence where the special action is illegal: above every threshold
 _ASCENT_PASSES = 3
 
 
@@ -67,6 +70,7 @@ class StoppingActor:
 
     policy: Policy
     rule: StoppingRule
+    odds: bool = False  # as in `confident_actions`
 
     def act(
         self,
@@ -76,7 +80,7 @@ class StoppingActor:
     ) -> list[Choice]:
         """Answer or stop, for each observation."""
         batch = self.policy.encode(observations, [info.get(MASK) for info in infos])
-        best, confidence = confident_actions(self.policy, batch)
+        best, confidence = confident_actions(self.policy, batch, self.odds)
         stop = self.policy.spec.action.sizes[0] - self.policy.spec.action.num_special
         choices = []
         for row, state in enumerate(states_of(batch)):
@@ -89,7 +93,8 @@ class StoppingActor:
 class StoppingRecord:
     """Validation episodes in which the policy always answered, with what stopping would give.
 
-    Arrays have shape (episodes, steps); steps beyond an episode's end are not valid.
+    Arrays have shape (episodes, steps); steps beyond an episode's end are not valid. Where stopping
+    is illegal, confidence is `_FORCED`.
     """
 
     states: list[list[State]]
@@ -113,11 +118,21 @@ class StoppingRecord:
         return float(returns.mean())
 
 
-def confident_actions(policy: Policy, batch: ObservationBatch) -> tuple[np.ndarray, np.ndarray]:
-    """Best ordinary action and its probability given that no special one is taken: (B,) each."""
+def confident_actions(
+    policy: Policy, batch: ObservationBatch, odds: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Best ordinary action and how sure the policy is of it: (B,) each.
+
+    Args:
+        policy: Who decides.
+        batch: Observations.
+        odds: Its probability against the first special action alone; else among the ordinary ones.
+    """
     stored = policy.evaluate(batch).distribution.stored
-    ordinary = stored[:, : stored.shape[1] - policy.spec.action.num_special].softmax(-1)
-    confidence, best = ordinary.max(-1)
+    stop = stored.shape[1] - policy.spec.action.num_special
+    confidence, best = stored[:, :stop].softmax(-1).max(-1)
+    if odds:
+        confidence = (stored[:, :stop].max(-1).values - stored[:, stop]).sigmoid()
     return best.cpu().numpy(), confidence.cpu().numpy()
 
 
@@ -127,15 +142,24 @@ def states_of(batch: ObservationBatch) -> list[State]:
 
 
 def record_stopping(
-    policy: Policy, slots: EnvSlots, plans: Sequence[EpisodePlan]
+    policy: Policy, slots: EnvSlots, plans: Sequence[EpisodePlan], odds: bool = False
 ) -> StoppingRecord | None:
-    """Play with the policy always answering; None where stopping does not end an episode."""
+    """Play with the policy always answering; None where stopping does not end an episode.
+
+    Args:
+        policy: Who answers.
+        slots: Environments.
+        plans: Episodes to play.
+        odds: As in `confident_actions`.
+    """
     stop = policy.spec.action.sizes[0] - policy.spec.action.num_special
     played: list[list[_Decision]] = []
     for plan in plans:
-        decisions = _answer(policy, slots, plan)
+        decisions = _answer(policy, slots, plan, odds)
         actions = [decision.action for decision in decisions]
         for number, decision in enumerate(decisions):
+            if decision.confidence == _FORCED:
+                continue
             stop_reward = _stop_reward(slots, plan, actions[:number], stop)
             if stop_reward is None:
                 return None
@@ -156,7 +180,7 @@ class _Decision:
     stop_reward: float = 0.0
 
 
-def _answer(policy: Policy, slots: EnvSlots, plan: EpisodePlan) -> list[_Decision]:
+def _answer(policy: Policy, slots: EnvSlots, plan: EpisodePlan, odds: bool) -> list[_Decision]:
     """One episode of the policy's best ordinary actions."""
     result = slots.reset([0], [plan.seed], [plan.options])[0]
     obs, info, ended = result.obs, result.info, False
@@ -164,13 +188,15 @@ def _answer(policy: Policy, slots: EnvSlots, plan: EpisodePlan) -> list[_Decisio
     while not ended:
         with slots.blamed([0]):
             batch = policy.encode([obs], [info.get(MASK)])
-        best, confidence = confident_actions(policy, batch)
+        best, confidence = confident_actions(policy, batch, odds)
         action = int(best[0])
+        stop = policy.spec.action.sizes[0] - policy.spec.action.num_special
+        sure = float(confidence[0]) if batch.mask[0, stop] else _FORCED
         right = info.get("expert_action") == action
         obs, reward, terminated, truncated, info = slots.step([0], [action])[0]
         ended = terminated or truncated
         state = states_of(batch)[0]
-        decisions.append(_Decision(state, float(confidence[0]), action, reward, right))
+        decisions.append(_Decision(state, sure, action, reward, right))
     return decisions
 
 
@@ -239,7 +265,10 @@ def fit_plug_in_dp(record: StoppingRecord) -> StoppingRule:
     The chance is an isotonic fit on all states together; what a right and a wrong answer lead to
     are means of each state. V(s) is the mean of the better of stopping and answering.
     """
-    chance = isotonic(record.confidence[record.valid], record.right[record.valid].astype(float))
+    free = record.valid & (record.confidence < _FORCED)
+    if not free.any():
+        return StoppingRule(0.0, {})
+    chance = isotonic(record.confidence[free], record.right[free].astype(float))
     count = len(record.known_states)
     values = np.zeros(count)
     thresholds = np.zeros(count)
@@ -253,7 +282,7 @@ def fit_plug_in_dp(record: StoppingRecord) -> StoppingRule:
             gains = [_mean_or(outcome[here & (record.right == r)], stop) for r in (False, True)]
             p = np.interp(record.confidence[here], *chance)
             answer = gains[0] + p * (gains[1] - gains[0])
-            values[index] = np.maximum(answer, stop).mean()
+            values[index] = np.where(free[here], np.maximum(answer, stop), answer).mean()
             thresholds[index] = _crossing(chance, gains, stop)
     fallback = float(np.median(thresholds))
     return StoppingRule(fallback, dict(zip(record.known_states, thresholds.tolist(), strict=True)))
@@ -287,7 +316,8 @@ def _crossing(chance: tuple[np.ndarray, np.ndarray], gains: Sequence[float], sto
 
 
 def _grid(confidence: np.ndarray) -> list[float]:
-    return [0.0, *np.quantile(confidence, _QUANTILES).tolist(), 2.0]
+    free = confidence[confidence < _FORCED]
+    return [0.0, *(np.quantile(free, _QUANTILES).tolist() if len(free) else ()), 2.0]
 
 
 def _mean_or(values: np.ndarray, default: float) -> float:

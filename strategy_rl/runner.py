@@ -32,6 +32,7 @@ from strategy_rl.assembly import (
     validation_plans,
 )
 from strategy_rl.card import model_card
+from strategy_rl.checkpoint import Checkpoints
 from strategy_rl.collector import EpisodePlan, Rollout, StepCollector, collect_episodes
 from strategy_rl.config import BackboneConfig, Experiment, load_experiment
 from strategy_rl.demonstrations import (
@@ -41,8 +42,9 @@ from strategy_rl.demonstrations import (
     read_demonstrations,
     roll_expert,
 )
+from strategy_rl.env import Moments
 from strategy_rl.errors import EnvironmentFault, InputError, RunError
-from strategy_rl.evaluation import greedy_return, reward_spread
+from strategy_rl.evaluation import greedy_return, probe_rewards, reward_spread
 from strategy_rl.features import TextTable
 from strategy_rl.folder import (
     CONFIG,
@@ -53,7 +55,9 @@ from strategy_rl.folder import (
     read_status,
     refuse_used,
 )
+from strategy_rl.imports import load_imports
 from strategy_rl.judging import Actors, judge_all, judge_one, log_report
+from strategy_rl.moments import Sums, mean_and_std, merged, one_part
 from strategy_rl.policy import Policy
 from strategy_rl.policy.saving import WEIGHTS
 from strategy_rl.ppo import Reference, Task, check_reference, ppo_state, train_ppo
@@ -111,6 +115,7 @@ def run(
         experiment = load_experiment(Path(experiment))
     path = Path(out) if out is not None else Path("runs") / experiment.name
     refuse_used(path)
+    load_imports(experiment.imports, trust=True)
     stages = Stages(experiment)  # refuses what cannot work before anything is written
     prepare_folder(path, experiment, seeds)
     if seeds is None:
@@ -120,32 +125,53 @@ def run(
     return _work_seeds(path, experiment, seeds)
 
 
-def resume(path: Path | str) -> Run:
+def resume(path: Path | str, *, trust_imports: bool = False) -> Run:
     """Go on with a run, or with the runs of several seeds, to the same end as without a stop.
+
+    Args:
+        path: Its folder.
+        trust_imports: Run the Python files that it names even if they are not known here.
 
     Raises:
         RunError: The folder holds no run.
+        InputError: It names Python files that were never run from an experiment file here.
         CheckpointError: Its configuration or data have changed, or no checkpoint is good.
     """
     path = Path(path)
-    if not (path / CONFIG).is_file():
-        raise RunError(f"{path} is no run folder: it holds no {CONFIG}")
-    experiment = load_experiment(path / CONFIG)
+    experiment = _experiment_of(path, trust_imports)
     if (path / SEEDS).is_file():
         return _work_seeds(path, experiment, files.read_json(path / SEEDS)["seeds"])
     return _work(path, experiment)
 
 
-def evaluate(path: Path | str, *, split: str = "test", policy: str = "ppo") -> str:
+def evaluate(
+    path: Path | str, *, split: str = "test", policy: str = "ppo", trust_imports: bool = False
+) -> str:
     """Play one policy of a finished run on a split; gives a line with its return."""
     path = Path(path)
-    if not (path / CONFIG).is_file():
-        raise RunError(f"{path} is no run folder: it holds no {CONFIG}")
-    experiment = load_experiment(path / CONFIG)
+    experiment = _experiment_of(path, trust_imports)
     saved = path / {"ppo": "policy", "sft": "policy-sft"}.get(policy, "")
     with files.locked(path):
         loaded = _load(saved, experiment.backbone) if policy in ("ppo", "sft") else None
-        return judge_one(path, experiment, split, policy, loaded)
+        return judge_one(path, experiment, split, policy, loaded, _judge_moments(path, experiment))
+
+
+def _judge_moments(path: Path, experiment: Experiment) -> Moments:
+    """What a run's validation and test rows were judged by."""
+    if all(term.scale != "running" for term in experiment.reward):
+        return {}
+    checkpoint = Checkpoints(path, experiment.checkpoint.keep).load_newest()
+    counters = checkpoint.state["counters"] if checkpoint else {}
+    return mean_and_std(counters.get("judge_sums", {}))
+
+
+def _experiment_of(path: Path, trust_imports: bool) -> Experiment:
+    """The experiment of a run's folder, with the Python files that it needs."""
+    if not (path / CONFIG).is_file():
+        raise RunError(f"{path} is no run folder: it holds no {CONFIG}")
+    experiment = load_experiment(path / CONFIG)
+    load_imports(experiment.imports, trust=trust_imports)
+    return experiment
 
 
 def _load(saved: Path, backbone: BackboneConfig) -> Policy:
@@ -266,6 +292,9 @@ class Stages:
     def prepare(self) -> None:
         """Gather demonstrations and encode every text that is known beforehand."""
         world, seed = self.world, self.seed
+        for finding in probe_rewards(world.train, validation_plans(world.train, seed)[:4], seed):
+            level = logging.DEBUG if finding.severity == "note" else logging.WARNING
+            log.log(level, "reward: %s: %s", finding.component, finding.message)
         expert = has_expert(world.train, seed)
         splits = {"train": world.train, "validation": world.validation, "test": world.test}
         seen = dict(self.raw)
@@ -278,6 +307,8 @@ class Stages:
             self.raw = seen
         digests = {name: raw.digest() for name, raw in seen.items()}
         self.session.pin("data", digests)
+        if self.experiment.imports:
+            self.session.pin("imports", load_imports(self.experiment.imports, trust=False))
         if self.table is not None:
             self.session.pin("backbone", self.table.backbone.base_digest)
         described = {**describe_environment(), "data": digests}
@@ -315,16 +346,30 @@ class Stages:
         held_out = validation.demonstrations.batch
         open_special_actions(policy, demonstrations, held_out, config.special_action_prior)
 
-    def measure_spread(self, policy: Policy, plans: Sequence[EpisodePlan]) -> None:
-        """Record how much PPO has to learn from; say so where it is nothing."""
+    def first_moments(self, policy: Policy, plans: Sequence[EpisodePlan]) -> Sums:
+        """What the reward's components are like under SFT's policy, where that is asked for."""
+        if self.rows.ppo is not None:
+            return self.measure_spread(policy, plans)
+        if not any(reward.normalised for reward in self.world.train.rewards):
+            return {}
+        rng = generator(self.seed, "reward-moments")
+        return merged({}, collect_episodes(policy, self.world.train, plans, rng).reward_values)
+
+    def measure_spread(self, policy: Policy, plans: Sequence[EpisodePlan]) -> Sums:
+        """Record how much PPO has to learn from; say so where it is nothing.
+
+        Returns:
+            What the values of each component of the reward are like under SFT's policy.
+        """
         rng = generator(self.seed, "reward-spread")
-        spread = reward_spread(policy, self.world.train, plans, rng)
+        spread, values = reward_spread(policy, self.world.train, plans, rng)
         self.session.log(0, spread)
         if spread["rollout/reward_spread_zero_share"] > NO_SPREAD_SHARE:
             log.warning(
                 "nearly every row pays the same whatever the policy samples: there is nothing "
                 "for PPO to learn from; look at the reward, or at ppo.entropy_coef"
             )
+        return merged({}, values)
 
     def left_out(self, policy: Policy) -> Tensor | None:
         """Special actions that SFT has never seen, bool (actions,); None where there are none."""
@@ -356,8 +401,9 @@ class Stages:
         """Improve on the reward, from the reference that SFT left."""
         session, config = self.session, self.experiment.ppo
         plan = ppo_plan(self.rows.ppo, self.seed)
-        if not session.is_past("sft") and self.rows.ppo is not None:
-            self.measure_spread(policy, [plan(number) for number in range(SPREAD_ROWS)])
+        sums: Sums = {}
+        if not session.is_past("sft"):
+            sums = self.first_moments(policy, [plan(number) for number in range(SPREAD_ROWS)])
         reference = None
         if config.kl_coef and self.experiment.sft.epochs:
             reference = Reference(policy, self.left_out(policy))
@@ -368,7 +414,10 @@ class Stages:
             check_reference(policy, reference, probe)
         plans = validation_plans(self.world.validation, self.seed)
         rate = self.experiment.backbone.learning_rate
-        state = session.restore(ppo_state(policy, config, rate))
+        state = ppo_state(policy, config, rate)
+        state.counters |= {"reward_sums": sums, "judge_sums": sums}
+        state = session.restore(state)
+        self.world.judge_rewards_by(mean_and_std(state.counters["judge_sums"]))
         task = Task(
             collect=self.collector(policy, plan, state.counters),
             validate=lambda: greedy_return(policy, self.world.validation, plans),
@@ -377,6 +426,21 @@ class Stages:
             checkpoint_every=self.experiment.checkpoint.every,
         )
         train_ppo(policy, task, config, seed=self.seed, hooks=session, state=state)
+        self.log_reward_times(state.counters["decisions"])
+
+    def log_reward_times(self, step: int) -> None:
+        """Microseconds of a call of each component, over all environments."""
+        calls: dict[str, list[tuple[int, float]]] = {}
+        for reward in self.world.train.rewards:
+            for name, timing in reward.timings().items():
+                calls.setdefault(name, []).append(timing)
+        times = {
+            f"time/reward_{one_part(name)}_us": 1e6
+            * sum(s for _, s in each)
+            / max(1, sum(n for n, _ in each))
+            for name, each in calls.items()
+        }
+        self.session.logger.log_time("ppo", step, times)
 
     def collector(
         self, policy: Policy, plan: Any, counters: dict[str, Any]
@@ -392,7 +456,7 @@ class Stages:
                     policy, slots, plans, generator(self.seed, "ppo-actions", iteration)
                 )
 
-            return collect
+            return self.in_phase(collect, counters)
 
         steps = StepCollector(policy, slots, plan)
         counters.setdefault("next_episode", 0)
@@ -407,7 +471,22 @@ class Stages:
             counters["next_episode"] = steps.next_episode
             return rollout
 
-        return collect_steps
+        return self.in_phase(collect_steps, counters)
+
+    def in_phase(
+        self, collect: Callable[[int], Rollout], counters: dict[str, Any]
+    ) -> Callable[[int], Rollout]:
+        """Collect with the reward's scheduled weights and running scales of the iteration."""
+
+        def collect_in_phase(iteration: int) -> Rollout:
+            sums = counters["reward_sums"]
+            progress = iteration / self.experiment.ppo.iterations
+            self.world.train.set_reward_phase(progress, mean_and_std(sums))
+            rollout = collect(iteration)
+            counters["reward_sums"] = merged(sums, rollout.reward_values)
+            return rollout
+
+        return collect_in_phase
 
     def evaluate(self, policy: Policy, sft_state: dict[str, Tensor]) -> dict[str, Any]:
         """Judge every policy on the same test rows; write and log the report."""

@@ -21,6 +21,7 @@ from strategy_rl.assembly import (
 from strategy_rl.collector import Rollout, collect_episodes
 from strategy_rl.config import Experiment
 from strategy_rl.errors import DivergenceError
+from strategy_rl.imports import load_imports
 from strategy_rl.policy import ObservationBatch, Policy
 from strategy_rl.policy.distributions import ILLEGAL
 from strategy_rl.ppo import Coefficients, Reference, Updates, check_reference, ppo_state
@@ -45,6 +46,7 @@ def self_check(experiment: Experiment) -> list[CheckResult]:
     Raises:
         StrategyRLError: The experiment cannot be assembled, or an environment fails.
     """
+    load_imports(experiment.imports, trust=True)
     world = make_world(experiment)
     table = make_table(experiment.backbone, experiment.seed)
     policy = make_policy(experiment, world.train, table)

@@ -16,6 +16,7 @@ from strategy_rl import cli, errors
 
 Capture = pytest.CaptureFixture[str]
 VERBS = ["run", "resume", "evaluate", "report", "tasks", "models", "board", "self-check", "schema"]
+VERBS += ["check-reward", "rescore", "rewards", "check-env", "new-task"]
 
 
 class FakeRun(NamedTuple):
@@ -44,7 +45,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         noted.append(("resume", path))
         return FakeRun(path)
 
-    def evaluate(path: Path, *, split: str, policy: str) -> str:
+    def evaluate(path: Path, *, split: str, policy: str, trust_imports: bool) -> str:
         noted.append(("evaluate", path, split, policy))
         return "mean return 1.5"
 
@@ -156,7 +157,7 @@ def test_every_error_is_one_line_and_its_own_exit_code(
     monkeypatch: pytest.MonkeyPatch,
     capsys: Capture,
 ) -> None:
-    def fail(path: Path) -> None:
+    def fail(path: Path, *, trust_imports: bool) -> None:
         raise error
 
     monkeypatch.setattr(sys.modules["strategy_rl.runner"], "resume", fail)
@@ -176,7 +177,7 @@ def test_all_kinds_of_errors_have_a_documented_code() -> None:
 def test_a_programming_error_shows_its_traceback(
     calls: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(path: Path) -> None:
+    def fail(path: Path, *, trust_imports: bool) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(sys.modules["strategy_rl.runner"], "resume", fail)

@@ -1,22 +1,29 @@
 """Tasks for policies made of language models, as Gymnasium environments.
 
 Importing this package registers the tasks and nothing more: a task's module is imported when
-`gymnasium.make("strategy_rl_envs:strategy_rl/<Task>-v0")` first wants it.
+`gymnasium.make("strategy_rl_envs:strategy_rl/<Task>-v0")` first wants it, and `reward`, which makes
+a function a reward, when it is first named.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gymnasium.envs.registration import register
 
-__all__ = ["TASKS"]
+if TYPE_CHECKING:
+    from strategy_rl_envs.rewards.function import reward
+
+__all__ = ["TASKS", "reward"]
 
 _PROBES = "strategy_rl_envs.probes"
 
 # id without namespace and version -> (entry point, further arguments of `register`)
 TASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "ReplySelection": ("strategy_rl_envs.reply_selection.env:ReplySelection", {}),
+    "Selection": ("strategy_rl_envs.from_data.env:selection", {}),
+    "Classification": ("strategy_rl_envs.from_data.env:classification", {}),
+    "Summarization": ("strategy_rl_envs.summarization.env:Summarization", {}),
     "TinyReply": ("strategy_rl_envs.tiny_reply:TinyReply", {}),
     "ProbeOneAction": (f"{_PROBES}.values:OneAction", {}),
     "ProbeObservation": (f"{_PROBES}.values:ObservationReward", {}),
@@ -38,3 +45,11 @@ TASKS: dict[str, tuple[str, dict[str, Any]]] = {
 
 for _name, (_entry_point, _arguments) in TASKS.items():
     register(f"strategy_rl/{_name}-v0", entry_point=_entry_point, **_arguments)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "reward":
+        from strategy_rl_envs.rewards.function import reward
+
+        return reward
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

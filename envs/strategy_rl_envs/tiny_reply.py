@@ -10,7 +10,6 @@ import gymnasium
 import numpy as np
 
 from strategy_rl_envs.kit.errors import one_of, whole_number
-from strategy_rl_envs.kit.rewards import WeightedReward
 from strategy_rl_envs.kit.selection import (
     SPLITS,
     random_legal_action,
@@ -18,6 +17,7 @@ from strategy_rl_envs.kit.selection import (
     selection_mask,
     selection_spaces,
 )
+from strategy_rl_envs.rewards import WeightedReward
 
 COLOURS = ("red", "blue", "green", "black", "white", "brown")
 ANIMALS = ("fox", "cat", "dog", "hen", "cow", "owl", "pig", "hare")
@@ -81,7 +81,7 @@ class TinyReply(gymnasium.Env[dict[str, Any], np.int64]):
 
     Args:
         split: `train`, `validation` or `test`; their rows are drawn apart.
-        reward: list of `{name, weight, settings}` over `COMPONENTS`; None is `DEFAULT_REWARD`.
+        reward: what `WeightedReward` takes as `specs`; None is `DEFAULT_REWARD`.
         num_rows: rows of the split.
     """
 
@@ -101,7 +101,7 @@ class TinyReply(gymnasium.Env[dict[str, Any], np.int64]):
         self.num_rows = whole_number("num_rows", num_rows, 1)
         self.row_groups = tuple(f"{split}-{row}" for row in range(num_rows))
         self._rows = [_make_row(group) for group in self.row_groups]
-        self._reward = WeightedReward(COMPONENTS, reward or DEFAULT_REWARD, FACTS)
+        self.reward = WeightedReward(COMPONENTS, reward or DEFAULT_REWARD, FACTS)
         self.observation_space, self.action_space = selection_spaces(
             MAX_CANDIDATES, num_special=1, state_size=1, max_chars=64
         )
@@ -119,11 +119,11 @@ class TinyReply(gymnasium.Env[dict[str, Any], np.int64]):
     def step(self, action: np.int64) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Answer the question and go on to the next one."""
         facts = self._facts(int(action))
-        reward, components = self._reward.score(facts)
+        score = self.reward.score(facts)
         self._asked += 1
         obs, info = self._observe()
-        info |= {"reward_components": components, "reward_inputs": facts}
-        return obs, reward, facts["ended"], False, info
+        info |= {**score.info(), "reward_inputs": facts}
+        return obs, score.reward, facts["ended"], False, info
 
     def _facts(self, action: int) -> dict[str, Any]:
         """What the reward functions may know; an illegal action counts as a wrong answer."""

@@ -17,6 +17,7 @@ from strategy_rl.config.schema import (
     Schedule,
     SFTConfig,
     TaskConfig,
+    WeightSchedule,
     value_at,
 )
 
@@ -35,6 +36,7 @@ __all__ = [
     "SFTConfig",
     "Schedule",
     "TaskConfig",
+    "WeightSchedule",
     "dump_yaml",
     "json_schema",
     "load_experiment",

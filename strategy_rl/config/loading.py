@@ -104,6 +104,7 @@ class _Files:
             message = f"{came}; expected a mapping with at least the keys name and task"
             fault = Fault(Place(source), "", message)
             return Document(faults=[*document.faults, fault], broken=True)
+        _anchor_imports(document.values, path.parent)
         trail = (*trail, path.resolve())
         base = Document({})
         for name in self._names(document):
@@ -132,6 +133,13 @@ class _Files:
         else:
             return self.load(path, str(path), trail)
         return Document({})
+
+
+def _anchor_imports(values: dict[str, Any], folder: Path) -> None:
+    """Files of one's own stand beside the experiment file that names them, wherever it is run."""
+    given = values.get("imports")
+    if isinstance(given, list) and all(isinstance(name, str) and name for name in given):
+        values["imports"] = [os.path.abspath(folder / name) for name in given]
 
 
 def _refuse_base(document: Document, message: str) -> None:

@@ -95,7 +95,7 @@ class Schedule(Section):
 
 
 def _kind_of_number(value: object) -> str:
-    return "schedule" if isinstance(value, dict | Schedule) else "number"
+    return "schedule" if isinstance(value, dict | Section) else "number"
 
 
 ScheduledPositive = Annotated[
@@ -122,15 +122,83 @@ class TaskConfig(Section):
     """Keyword arguments of the environment's constructor."""
 
 
-class RewardTerm(Section):
-    """One component of the reward."""
+class WeightSchedule(Section):
+    """A weight that moves in a straight line while PPO goes on; it may be negative."""
+
+    start: float = Field(alias="from")
+    """Weight at the beginning."""
+    to: float
+    """Weight at the end of the move; it stays there, and judges."""
+    over: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the training that the move takes."""
+
+
+class Affine(Section):
+    """(value - shift) / divide."""
+
+    shift: float = 0.0
+    """What is subtracted."""
+    divide: float = 1.0
+    """What the rest is divided by; not 0."""
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Affine:
+        if self.divide == 0:
+            _refuse([("divide", "got 0, expected another number")])
+        return self
+
+
+class Gate(Section):
+    """A condition on another component's own value."""
 
     name: Text
-    """Name of a component that the task offers."""
-    weight: float = 1.0
+    """The other component, or `component/score` of one with several; it may have weight 0."""
+    at_least: float
+    """From which value on the gated component counts."""
+
+
+def _kind_of_scale(value: object) -> str:
+    return "affine" if isinstance(value, dict | Affine) else "running"
+
+
+class RewardTerm(Section):
+    """One component of the reward: its value, scaled, clipped, gated, then weighted."""
+
+    name: Text
+    """Name of a component: the task's own, the library's, or one that `imports` brings."""
+    weight: Annotated[
+        Annotated[float, Tag("number")] | Annotated[WeightSchedule, Tag("schedule")],
+        Discriminator(_kind_of_number),
+    ] = 1.0
     """What the component is multiplied by."""
     settings: dict[str, JsonValue] = {}
     """Keyword arguments of the component."""
+    scale: (
+        Annotated[
+            Annotated[Literal["running"], Tag("running")] | Annotated[Affine, Tag("affine")],
+            Discriminator(_kind_of_scale),
+        ]
+        | None
+    ) = None
+    """`running`: to mean 0 and deviation 1 over the training so far; null: as it is."""
+    clip: Annotated[tuple[float, float], BeforeValidator(_as_tuple)] | None = None
+    """Least and greatest value, after scaling; null: no limits."""
+    gate: Gate | None = None
+    """Count this component only where another one is high enough; null: always."""
+    on_error: Literal["stop", "drop"] = "stop"
+    """What a failure does while training: end the run, or throw the episode away and count it."""
+    deadline: Positive = 60.0
+    """Seconds that one call may take."""
+    isolate: bool = False
+    """Call it in a process of its own, which is killed at the deadline."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> RewardTerm:
+        if self.clip is not None and self.clip[0] >= self.clip[1]:
+            _refuse([("clip", f"got {list(self.clip)}, expected the smaller number first")])
+        if self.gate is not None and self.gate.name == self.name:
+            _refuse([("gate.name", "names the component itself; name another one")])
+        return self
 
 
 def _usable_reward(terms: tuple[RewardTerm, ...]) -> tuple[RewardTerm, ...]:
@@ -138,6 +206,12 @@ def _usable_reward(terms: tuple[RewardTerm, ...]) -> tuple[RewardTerm, ...]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"{shorten(twice[0])} is listed twice; give it once, weights added")
+    for term in terms:
+        if term.gate is not None and term.gate.name.partition("/")[0] not in names:
+            raise ValueError(
+                f"the gate of {shorten(term.name)} names {shorten(term.gate.name)}, which is not "
+                "listed; list it too, with weight 0 where it pays nothing itself"
+            )
     if terms and not any(term.weight for term in terms):
         raise ValueError("all weights are 0, so every reward is 0; give one term another weight")
     return terms
@@ -360,9 +434,11 @@ Rival = Literal[
     "expert",
     "cosine",
     "threshold",
+    "special_bias",
     "threshold_by_state",
     "dp",
     "all_rows_dp",
+    "all_rows_special_bias",
 ]
 RIVALS: tuple[Rival, ...] = get_args(Rival)
 
@@ -409,6 +485,8 @@ class Experiment(Section):
     """Name of the run's folder under `runs/`."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Start of every random stream."""
+    imports: Annotated[tuple[Text, ...], BeforeValidator(_as_tuple)] = ()
+    """Python files of one's own, relative to this file, that bring rewards and tasks."""
     task: TaskConfig
     """The environment."""
     reward: Reward = ()
@@ -433,4 +511,8 @@ class Experiment(Section):
         if self.sft.epochs == 0 and self.ppo.iterations == 0:
             message = "is 0 and so is ppo.iterations: nothing would be trained; raise one of them"
             _refuse([("sft.epochs", message)])
+        drops = [term.name for term in self.reward if term.on_error == "drop"]
+        if drops and self.ppo.rollout == "steps":
+            message = f"is steps, but {drops[0]!r} drops whole episodes; expected episodes"
+            _refuse([("ppo.rollout", message)])
         return self

@@ -236,6 +236,37 @@ METRICS: tuple[Metric, ...] = (
         "Mean sum over an episode of one weighted component of the reward, sampled actions.",
         "moves as the task means it; one rising while the others fall hints at reward hacking",
     ),
+    Metric(
+        "reward_value/*/mean",
+        "Mean of one component's own value over the steps of a rollout, before scale and weight.",
+        "moves as the component means it",
+    ),
+    Metric(
+        "reward_value/*/std",
+        "Its standard deviation.",
+        "clearly above 0: a constant teaches nothing",
+    ),
+    Metric(
+        "reward_value/*/floor_share",
+        "Share of its values that equal the least one of the rollout.",
+        "below 0.9",
+    ),
+    Metric(
+        "reward_value/*/ceiling_share",
+        "Share of its values that equal the greatest one.",
+        "below 0.9; at 1 there is nothing left to gain",
+    ),
+    Metric(
+        "reward_value/*/abstained_share",
+        "Share of the steps to which it gave no value.",
+        "as the component means it",
+    ),
+    Metric(
+        "rollout/dropped_episodes",
+        "Episodes thrown away because a reward with `on_error: drop` failed.",
+        "absent or near 0",
+        "worse",
+    ),
     # Evaluation, one series a policy.
     Metric(
         "eval/*/mean_return",

@@ -103,7 +103,8 @@ class CandidateNetwork(nn.Module):
     """Scores the candidates of an observation; special actions are odds against answering at all.
 
     The special and value heads read detached statistics of the scores, the numbers and the
-    context, so that neither can bend the scorer.
+    context, so that neither can bend the scorer. Where a task gives numbers of each candidate, both
+    also read what these and the pair features are likely to be for the candidate taken.
     """
 
     def __init__(self, spec: ObservationSpec, action: ActionSpec, sizes: NetworkSizes) -> None:
@@ -120,10 +121,12 @@ class CandidateNetwork(nn.Module):
                 last = self.context_projection.slots[-1]
                 assert isinstance(last, nn.Linear)
                 last.weight.copy_(FRESH_GAIN * self.candidate_projection.weight)
+        pairs = sizes.num_pairs + spec.num_candidate_features
         self.scorer = CandidateScorer(
-            size, sizes.num_pairs, numbers, sizes.hidden_sizes[1:], sizes.activation
+            size, pairs, numbers, sizes.hidden_sizes[1:], sizes.activation
         )
-        heads = [NUM_STATISTICS + numbers, *sizes.hidden_sizes]
+        expected = pairs if spec.num_candidate_features else 0
+        heads = [NUM_STATISTICS + numbers + expected, *sizes.hidden_sizes]
         self.special_head = (
             mlp([*heads, action.num_special], sizes.activation, 0.01)
             if action.num_special
@@ -147,7 +150,7 @@ class CandidateNetwork(nn.Module):
         """The value head on the evidence of a choice, to (B,).
 
         Args:
-            numbers: (B, M), normalised.
+            numbers: (B, M), normalised; with the expected pair features, where they are read.
             query: (B, H), the projected context.
             scores: (B, K), masked; or their statistics (B, 8), where a choice has made them.
             rest: Log-softmax and mask of the scores, (B, K), where it has not.
@@ -165,6 +168,10 @@ class CandidateNetwork(nn.Module):
         scores = self.scorer(query, keys, batch.pairs, numbers, self.dropout)
         masked = torch.where(mask, scores, ILLEGAL)
         logprobs = masked.log_softmax(-1)
+        if self.spec.num_candidate_features:
+            probs = logprobs.detach().exp()
+            expected = torch.einsum("bk,bkp->bp", probs, batch.pairs)
+            numbers = torch.cat([numbers, expected], -1)
         known = numbers, query.detach()
         scored = masked.detach(), logprobs.detach(), mask
         if self.special_head is None:

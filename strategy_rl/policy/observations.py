@@ -1,7 +1,7 @@
 """Observations to tensors. Knows spaces and the table of texts; nothing of networks.
 
-Shapes: B observations, C context slots, K candidates at most, P pair features, M numbers, A
-actions.
+Shapes: B observations, C context slots, K candidates at most, P pair features (the task's own
+numbers of a candidate are the last of them), M numbers, A actions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,14 @@ from strategy_rl.errors import EnvironmentFault
 from strategy_rl.features import TextTable
 from strategy_rl.policy.distributions import ActionSpec
 from strategy_rl.policy.pairs import PairFeatures
-from strategy_rl.policy.spaces import CANDIDATES, MASK, WHOLE, ObservationSpec
+from strategy_rl.policy.spaces import (
+    CANDIDATE_FEATURES,
+    CANDIDATES,
+    MASK,
+    WHOLE,
+    ObservationSpec,
+    part_of,
+)
 
 NO_TEXT = -1
 
@@ -79,9 +86,15 @@ class ObservationEncoder:
         self.pairs = pairs
 
     def encode(
-        self, observations: Sequence[Any], masks: Sequence[Any] | None = None
+        self,
+        observations: Sequence[Any],
+        masks: Sequence[Any] | None = None,
+        *,
+        to_act: bool = True,
     ) -> ObservationBatch:
         """Encode observations; `masks[i]` counts where observation i carries none itself.
+
+        Without `to_act`, as after the end of an episode, no action need be legal.
 
         Raises:
             EnvironmentFault: No legal action, a mask or numbers of the wrong shape, numbers that
@@ -94,7 +107,8 @@ class ObservationEncoder:
         numbers = np.empty((size, spec.num_numbers), dtype=np.float32)
         mask = np.empty((size, self.action.num_logits), dtype=bool)
         width = self.pairs.width if self.pairs else 0
-        pairs = np.zeros((size, spec.max_candidates, width), dtype=np.float32)
+        columns = width + spec.num_candidate_features
+        pairs = np.zeros((size, spec.max_candidates, columns), dtype=np.float32)
         for row, observation in enumerate(observations):
             parts = observation if isinstance(observation, Mapping) else {WHOLE: observation}
             try:
@@ -102,13 +116,18 @@ class ObservationEncoder:
                     self._context_into(parts, context[row])
                 offered = self._candidates_into(parts, candidates[row])
                 self._numbers_into(parts, numbers[row])
+                if columns > width:
+                    self._features_into(parts, offered, pairs[row, :, width:])
                 given = parts.get(MASK, masks[row] if masks is not None else None)
                 self._mask_into(given, offered, mask[row])
-            except (EnvironmentFault, KeyError, TypeError, ValueError) as error:
+            except (EnvironmentFault, LookupError, TypeError, ValueError) as error:
                 raise _misfit(error, row) from error
             if self.pairs and offered:
-                pairs[row, :offered] = self.pairs.of(context[row], candidates[row, :offered])
-        self._require_legal(mask)
+                pairs[row, :offered, :width] = self.pairs.of(
+                    context[row], candidates[row, :offered]
+                )
+        if to_act:
+            self._require_legal(mask)
         arrays = (context, candidates, pairs, numbers, mask)
         return ObservationBatch(*(torch.from_numpy(array) for array in arrays))
 
@@ -116,7 +135,7 @@ class ObservationEncoder:
         assert self.table is not None
         start = 0
         for name, slots in self.spec.text_fields:
-            value = parts[name]
+            value = part_of(parts, name)
             texts = (value,) if isinstance(value, str) else tuple(value)[-slots:]
             if texts:
                 ids = self.table.ids(texts)
@@ -139,7 +158,8 @@ class ObservationEncoder:
     def _numbers_into(self, parts: Mapping[str, Any], out: np.ndarray) -> None:
         start = 0
         for name, width, one_hot in self.spec.number_fields:
-            value = np.ravel(parts[name])
+            given = part_of(parts, name)
+            value = np.ravel(given)
             fits = value.size == (1 if one_hot else width)
             if fits and one_hot:
                 value = np.arange(one_hot) == value
@@ -147,12 +167,24 @@ class ObservationEncoder:
             if not fits:
                 wanted = f"a whole number below {one_hot}" if one_hot else f"{width} numbers"
                 raise EnvironmentFault(
-                    f"observation field {name!r} holds {parts[name]}, the space asks for {wanted}"
+                    f"observation field {name!r} holds {given}, the space asks for {wanted}"
                 )
             out[start : start + width] = value
             start += width
         if start and not np.isfinite(out).all():
             raise EnvironmentFault(f"an observation holds numbers that are not finite: {out}")
+
+    def _features_into(self, parts: Mapping[str, Any], offered: int, out: np.ndarray) -> None:
+        """The task's numbers of the candidates that are there; padding stays 0."""
+        given = np.asarray(parts[CANDIDATE_FEATURES], dtype=np.float32)
+        if given.ndim != 2 or given.shape[1] != out.shape[1] or not offered <= len(given):
+            raise EnvironmentFault(
+                f"{CANDIDATE_FEATURES!r} has shape {given.shape}, expected {out.shape[1]} numbers "
+                f"for each of {offered} candidates"
+            )
+        if not np.isfinite(given[:offered]).all():
+            raise EnvironmentFault(f"{CANDIDATE_FEATURES!r} holds numbers that are not finite")
+        out[:offered] = given[:offered]
 
     def _mask_into(self, given: Any, offered: int, out: np.ndarray) -> None:
         if given is not None:

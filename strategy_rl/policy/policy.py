@@ -30,7 +30,7 @@ from strategy_rl.policy.network import (
 )
 from strategy_rl.policy.observations import ObservationBatch, ObservationEncoder
 from strategy_rl.policy.pairs import PairFeatures
-from strategy_rl.policy.spaces import MASK, ObservationSpec
+from strategy_rl.policy.spaces import CANDIDATE_FEATURES, MASK, ObservationSpec, part_of
 
 _CHUNK = 4096  # observations of one forward pass without gradients
 _PROJECTED_ROWS = 64  # texts of one matrix product
@@ -191,9 +191,15 @@ class Policy:
             return obs if action_mask is None else {"": obs, MASK: action_mask}
         completed = dict(obs)
         for name, width, one_hot in self.spec.observation.number_fields:
-            completed.setdefault(name, 0 if one_hot else np.zeros(width, dtype=np.float32))
+            if not _holds(obs, name):
+                completed[name] = 0 if one_hot else np.zeros(width, dtype=np.float32)
         for name, _ in self.spec.observation.text_fields:
-            completed.setdefault(name, ())
+            if not _holds(obs, name):
+                completed[name] = ()
+        spec = self.spec.observation
+        if spec.num_candidate_features:
+            shape = spec.max_candidates, spec.num_candidate_features
+            completed.setdefault(CANDIDATE_FEATURES, np.zeros(shape, dtype=np.float32))
         if action_mask is not None:
             completed[MASK] = action_mask
         return completed
@@ -283,6 +289,14 @@ class Policy:
         network, table = self.network, self.table
         if table is not None and table.is_frozen and isinstance(network, CandidateNetwork):
             self._projections = _ProjectedTable(table, network)
+
+
+def _holds(obs: Mapping[str, Any], name: str) -> bool:
+    try:
+        part_of(obs, name)
+    except LookupError:
+        return False
+    return True
 
 
 class _ProjectedTable:

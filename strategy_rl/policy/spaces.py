@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,10 @@ from strategy_rl.errors import InputError
 from strategy_rl.policy.distributions import ActionSpec
 
 CANDIDATES = "candidates"
+CANDIDATE_FEATURES = "candidate_features"
 MASK = "action_mask"
 WHOLE = ""  # the field name of an observation that is not a Dict
+INSIDE = "/"  # between the names of a field and of what is inside it
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class ObservationSpec:
     text_fields: tuple[tuple[str, int], ...]  # name, slots
     number_fields: tuple[tuple[str, int, int], ...]  # name, width, size of a one-hot or 0
     max_candidates: int
+    num_candidate_features: int = 0  # numbers that the task itself gives of each candidate
 
     @property
     def num_slots(self) -> int:
@@ -69,22 +72,76 @@ def observation_spec(
     space: gym.Space[Any], action: ActionSpec, context_turns: int
 ) -> ObservationSpec:
     """Sort the fields of an observation space into texts, candidates and numbers."""
-    fields = dict(space.spaces) if isinstance(space, spaces.Dict) else {WHOLE: space}
+    fields = dict(_leaves(WHOLE, space))
     texts: list[tuple[str, int]] = []
     numbers: list[tuple[str, int, int]] = []
     has_candidates = CANDIDATES in fields and action.kind == "categorical"
+    apart = {MASK, CANDIDATES, CANDIDATE_FEATURES} if has_candidates else {MASK}
     for name, field in fields.items():
-        if name == MASK or (name == CANDIDATES and has_candidates):
+        if name.split(INSIDE)[0] in apart:
             continue
-        if isinstance(field, spaces.Text):
+        if _is_text(field):
             texts.append((name, 1))
-        elif isinstance(field, spaces.Sequence) and isinstance(field.feature_space, spaces.Text):
+        elif isinstance(field, spaces.Sequence) and _is_text(field.feature_space):
             texts.append((name, context_turns))
         else:
             numbers.append(_number_field(name, field))
     texts.sort(key=lambda text: text[0] == "context")  # its last turn is the one to answer
     max_candidates = action.sizes[0] - action.num_special if has_candidates else 0
-    return ObservationSpec(tuple(texts), tuple(numbers), max_candidates)
+    num_features = _candidate_features(fields, max_candidates) if has_candidates else 0
+    return ObservationSpec(tuple(texts), tuple(numbers), max_candidates, num_features)
+
+
+def part_of(parts: Mapping[str, Any], name: str) -> Any:
+    """The value of a field; `a/0/x` is what stands under `x` in the first item of `a`."""
+    if name in parts:
+        return parts[name]
+    outer, *inner = name.split(INSIDE)
+    value = parts[outer]
+    for key in inner:
+        value = value[key] if isinstance(value, Mapping) else value[int(key)]
+    return value
+
+
+def _leaves(name: str, space: gym.Space[Any]) -> Iterator[tuple[str, gym.Space[Any]]]:
+    """The fields of nested Dict, Tuple and MultiDiscrete spaces, named as `part_of` finds them."""
+    if isinstance(space, spaces.Dict):
+        prefix = name + INSIDE if name else ""
+        inner: list[tuple[str, gym.Space[Any]]] = list(space.spaces.items())
+    elif isinstance(space, spaces.Tuple):
+        prefix = name + INSIDE
+        inner = [(str(place), item) for place, item in enumerate(space.spaces)]
+    elif isinstance(space, spaces.MultiDiscrete):
+        prefix = name + INSIDE
+        starts = np.ravel(space.start).tolist()
+        inner = [
+            (INSIDE.join(map(str, place)), spaces.Discrete(int(size), start=start))
+            for (place, size), start in zip(np.ndenumerate(space.nvec), starts, strict=True)
+        ]
+    else:
+        yield name, space
+        return
+    for key, item in inner:
+        yield from _leaves(f"{prefix}{key}", item)
+
+
+def _is_text(space: gym.Space[Any]) -> bool:
+    """Whether its elements are strings; packages have text spaces of their own."""
+    return space.dtype is not None and space.dtype.kind == "U"
+
+
+def _candidate_features(fields: dict[str, gym.Space[Any]], max_candidates: int) -> int:
+    """Columns of the numbers of each candidate; 0 where the task gives none."""
+    field = fields.get(CANDIDATE_FEATURES)
+    if field is None:
+        return 0
+    shape = field.shape if isinstance(field, spaces.Box) else None
+    if shape is None or len(shape) != 2 or shape[0] != max_candidates:
+        raise InputError(
+            f"observation field {CANDIDATE_FEATURES!r}: got {field}, expected a Box of shape "
+            f"({max_candidates}, F): a row for each candidate there is room for"
+        )
+    return int(shape[1])
 
 
 def _number_field(name: str, field: gym.Space[Any]) -> tuple[str, int, int]:
@@ -96,5 +153,5 @@ def _number_field(name: str, field: gym.Space[Any]) -> tuple[str, int, int]:
         return name, int(field.n), int(field.n)
     raise InputError(
         f"observation field {name!r}: no encoding for {field}; "
-        "use Text, Sequence(Text), Box, Discrete or MultiBinary"
+        "use Text, Sequence(Text), Box, Discrete, MultiDiscrete, MultiBinary, Dict or Tuple"
     )

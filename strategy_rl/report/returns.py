@@ -113,13 +113,14 @@ def default_comparisons(means: dict[str, float]) -> dict[str, tuple[str, str]]:
     """Which policies are compared, by name of the comparison.
 
     PPO (or SFT, where PPO did not run) against SFT, against every other policy, against the best
-    rival; SFT against random. `all_rows_dp` sees gold labels where PPO sees rewards and `expert`
+    rival; SFT against random. `all_rows_*` see gold labels where PPO sees rewards and `expert`
     is the ceiling: neither counts as the best rival.
     """
     subject = next((name for name in ("ppo", "sft") if name in means), None)
     if subject is None:
         return {}
-    fair = [n for n in means if n not in ("expert", "all_rows_dp", "ppo", "ppo_sampled")]
+    others = [n for n in means if n not in ("expert", "ppo", "ppo_sampled")]
+    fair = [n for n in others if not n.startswith("all_rows")]
     rivals = [n for n in means if n not in ("ppo", "sft") and not n.endswith("_sampled")]
     named: dict[str, tuple[str, str]] = {}
     if subject == "ppo" and fair:

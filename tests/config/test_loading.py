@@ -63,7 +63,8 @@ backbone:
         "e.yaml:12:3: sft.optimizer: got 'adam', expected 'adamw' or 'sgd'; did you mean 'adamw'?",
         "e.yaml:13:20: sft.early_stopping.metric: got 3, expected 'accuracy', 'return' or 'loss'",
         "e.yaml:14:1: vf_coef: unknown key; did you mean 'ppo.vf_coef'?",
-        "e.yaml:17:5: reward.0.weight: got 'high', expected a number",
+        "e.yaml:17:5: reward.0.weight: got 'high', expected a number "
+        "or a mapping with the keys from, to, over",
         "e.yaml:19:3: backbone.device: got 'gpu', "
         "expected 'auto', 'cpu', 'mps', 'cuda' or 'cuda:0'",
     ]

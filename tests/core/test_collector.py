@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from toys import Counter, Numbered, counters, numbers_policy, stir
 
 from strategy_rl.advantages import compute_gae
@@ -211,13 +212,14 @@ def test_the_greedy_return_is_the_mean_over_the_plans(policy):
 
 
 def test_where_sampling_changes_no_reward_the_spread_says_so(policy):
-    spread = reward_spread(policy, counters(4), plans(0, 2), drawn(), repeats=3)
+    spread, values = reward_spread(policy, counters(4), plans(0, 2), drawn(), repeats=3)
+    assert values == {}
     assert spread == {
         "rollout/reward_spread_mean": 0.0,
         "rollout/reward_spread_zero_share": 1.0,
     }
     bandit = make_slots("strategy_rl_envs:strategy_rl/ProbeAction-v0", {}, 4)
-    spread = reward_spread(policy, bandit, plans(*range(8)), drawn(), repeats=32)
+    spread, _ = reward_spread(policy, bandit, plans(*range(8)), drawn(), repeats=32)
     assert spread["rollout/reward_spread_mean"] > 0.5  # of -1 and +1
     assert spread["rollout/reward_spread_zero_share"] == 0.0
 
@@ -236,6 +238,13 @@ def test_the_random_rival_heeds_a_mask_wherever_it_stands():
             assert {actor.act([obs], [draws], drawn(i))[0].action for i in range(20)} == {0}
 
 
+def test_the_random_rival_picks_among_what_is_offered_where_there_is_no_mask():
+    actor = RandomActor(spaces.Discrete(6), num_special=1)
+    obs = {"candidates": ("a", "b")}
+    drawn_actions = {actor.act([obs], [{}], drawn(i))[0].action for i in range(60)}
+    assert drawn_actions == {0, 1, 5}
+
+
 def test_discounted_rewards_run_through_an_episode_and_start_anew_after_it():
     rollout = Rollout(
         batch=None,
@@ -252,6 +261,9 @@ def test_discounted_rewards_run_through_an_episode_and_start_anew_after_it():
         components={},
         episode_returns=np.array([]),
         episode_lengths=np.array([]),
+        episode_columns=np.array([]),
+        reward_values={},
+        dropped={},
     )
     # Column 0: 1, then 2 + 1/2 and cut there, then 8. Column 1: 10, then 4 + 5.
     assert rollout.discounted_rewards(0.5).tolist() == [1.0, 10.0, 2.5, 9.0, 8.0]

@@ -128,7 +128,7 @@ def test_each_factor_of_an_action_needs_something_legal(mixed):
     ("space", "message"),
     [
         (spaces.Discrete(3, start=1), "'': Discrete.* must start at 0"),
-        (spaces.Tuple((TEXT,)), "no encoding for Tuple"),
+        (spaces.Tuple((spaces.Sequence(spaces.Discrete(2)),)), "no encoding for Sequence"),
         (spaces.Dict({"a": spaces.Graph(spaces.Box(0, 1), None)}), "'a': no encoding for Graph"),
     ],
 )

@@ -44,7 +44,7 @@ class Right(gymnasium.Env):
         components = {name: weight * values[name] for name, weight in self.weights.items()}
         self.turn += 1
         info = self.info() | {"reward_components": components, "reward_inputs": {"turn": self.turn}}
-        return self.observe(), sum(components.values()), self.turn == 3, False, info
+        return self.observe(), sum(components.values()), self.turn >= 3, False, info
 
     def observe(self):
         count = 2 + self.turn % 2

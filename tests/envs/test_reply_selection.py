@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from strategy_rl_envs.kit.errors import DataError, SettingError
-from strategy_rl_envs.reply_selection.heuristics import TfIdf, terms
+from strategy_rl_envs.kit.tfidf import TfIdf, terms
 from strategy_rl_envs.testing import check_env_contract
 
 ID = "strategy_rl_envs:strategy_rl/ReplySelection-v0"

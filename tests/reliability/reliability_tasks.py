@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -10,12 +11,26 @@ import numpy as np
 from gymnasium import spaces
 
 from strategy_rl_envs.kit.selection import selection_mask, selection_spaces
+from strategy_rl_envs.rewards.composition import WeightedReward
 
 SYLLABLES = ("ba", "do", "fi", "gu", "ke", "lo", "mi", "nu", "pa", "ro", "si", "tu")
 FAULTS = (
     *("raise", "reset", "nan", "text", "mismatch", "lost"),
     *("mask", "wide_mask", "nan_state", "no_state"),
 )
+
+
+FACTS = ("place", "action")
+
+
+def nearness(place: float) -> float:
+    """How near the middle."""
+    return -abs(place)
+
+
+def effort(action: int) -> float:
+    """Moving costs a little."""
+    return -0.1 * float(action != 1)
 
 
 class Drift(gymnasium.Env[dict[str, Any], np.int64]):
@@ -26,6 +41,7 @@ class Drift(gymnasium.Env[dict[str, Any], np.int64]):
         fault: What goes wrong, one of `FAULTS`; None: nothing.
         after: Steps that an environment plays before it does.
         split_at_fault: In which split.
+        reward: Of `nearness` and `effort`.
     """
 
     observation_space = spaces.Dict(
@@ -46,7 +62,9 @@ class Drift(gymnasium.Env[dict[str, Any], np.int64]):
         fault: str | None = None,
         after: int = 0,
         split_at_fault: str = "train",
+        reward: Sequence[Mapping[str, Any]] = ("nearness", "effort"),  # type: ignore[assignment]
     ) -> None:
+        self.reward = WeightedReward({"nearness": nearness, "effort": effort}, reward, FACTS)
         self.expert, self.after = expert, after
         self.fault = fault if split == split_at_fault else None
         self._played = 0
@@ -67,8 +85,9 @@ class Drift(gymnasium.Env[dict[str, Any], np.int64]):
         if self._due("raise"):
             raise RuntimeError("the wheel came off")
         self._place += float(action - 1) + float(self.np_random.normal(0, 0.2))
-        nearness, effort = -abs(self._place), -0.1 * float(action != 1)
-        reward: Any = nearness + effort
+        facts = {"place": self._place, "action": int(action)}
+        score = self.reward.score(facts)
+        reward: Any = score.reward
         if self._due("nan"):
             reward = float("nan")
         if self._due("text"):
@@ -77,7 +96,7 @@ class Drift(gymnasium.Env[dict[str, Any], np.int64]):
             reward += 1.0
         ended = self._steps > 1 and (self._steps == 6 or self.np_random.random() < 0.2)
         obs, info = self._observe()
-        info["reward_components"] = {"nearness": nearness, "effort": effort}
+        info |= {**score.info(), "reward_inputs": facts}
         if self._due("lost"):
             del info["reward_components"]["effort"]
         return obs, reward, bool(ended), False, info

@@ -24,9 +24,9 @@ pytestmark = pytest.mark.slow
 
 # A checkpoint with no evaluation right after it: a best score that was forgotten is logged.
 KEPT = {
-    **experiments.DRIFT,
-    "name": "drift-sparsely-judged",
-    "ppo": {**experiments.DRIFT["ppo"], "evaluate_every": 2},
+    **experiments.SCALED,
+    "name": "scaled-sparsely-judged",
+    "ppo": {**experiments.SCALED["ppo"], "evaluate_every": 2},
     "checkpoint": {"every": 1, "keep": 99},
 }
 Parts = Mapping[str, list[str]]
@@ -86,7 +86,8 @@ def test_a_part_of_the_state_that_a_resume_forgets_shows_in_the_result(
     wanted |= {"policy.network.normalizer.mean", "policy.network.value_head.0.weight"}
     wanted |= {
         "sft": {"counters.epoch", "counters.stale", "counters.stopped"},
-        "ppo": {"counters.kl_coef", "counters.return_count", "counters.next_episode"},
+        "ppo": {"counters.kl_coef", "counters.return_count", "counters.next_episode"}
+        | {"counters.reward_sums", "counters.judge_sums"},
     }[stage]
     signs = {
         part: first_sign(part, names, numbers, nursery, reference, tmp_path)

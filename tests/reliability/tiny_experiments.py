@@ -57,6 +57,16 @@ DRIFT: Fields = {
     "checkpoint": {"every": 2},
 }
 
+# A reward with a state of its own: running scales, and a weight that moves.
+SCALED: Fields = {
+    **DRIFT,
+    "name": "scaled",
+    "reward": [
+        {"name": "nearness", "scale": "running", "clip": [-3.0, 3.0]},
+        {"name": "effort", "weight": {"from": 0.0, "to": 1.0, "over": 0.5}},
+    ],
+}
+
 WORDS: Fields = {
     **_COMMON,
     "name": "words",
@@ -104,7 +114,7 @@ SHORT: Fields = {
     "checkpoint": {"every": 1, "keep": 1},
 }
 
-EVERY = {fields["name"]: fields for fields in (REPLIES, DRIFT, ADAPTERS, PROJECTIONS)}
+EVERY = {fields["name"]: fields for fields in (REPLIES, DRIFT, SCALED, ADAPTERS, PROJECTIONS)}
 
 
 def write(folder: Path, fields: Fields) -> Path:

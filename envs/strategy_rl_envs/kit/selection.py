@@ -26,18 +26,18 @@ def selection_spaces(
     """Make the observation and action space of a selection task.
 
     The observation holds `context` and `candidates` (texts), `state` (float32 in [0, 1],
-    shape (state_size,)) and `action_mask` (int8, shape (max_candidates + num_special,)).
+    shape (state_size,); none where that is 0) and `action_mask` (int8, shape (max_candidates +
+    num_special,)).
     """
     num_actions = max_candidates + num_special
-    observation_space = spaces.Dict(
-        {
-            "context": spaces.Sequence(UnicodeText(max_chars)),
-            "candidates": spaces.Sequence(UnicodeText(max_chars)),
-            "state": spaces.Box(0.0, 1.0, (state_size,), np.float32),
-            "action_mask": spaces.MultiBinary(num_actions),
-        }
-    )
-    return observation_space, spaces.Discrete(num_actions)
+    fields: dict[str, spaces.Space[Any]] = {
+        "context": spaces.Sequence(UnicodeText(max_chars)),
+        "candidates": spaces.Sequence(UnicodeText(max_chars)),
+    }
+    if state_size:
+        fields["state"] = spaces.Box(0.0, 1.0, (state_size,), np.float32)
+    fields["action_mask"] = spaces.MultiBinary(num_actions)
+    return spaces.Dict(fields), spaces.Discrete(num_actions)
 
 
 def selection_mask(

@@ -43,7 +43,7 @@ class EqualWord(gymnasium.Env[dict[str, Any], np.int64]):
     def step(self, action: np.int64) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Pay for the choice and draw the next question."""
         reward = 1.0 if action == self._right else -1.0
-        self._steps_left -= 1
+        self._steps_left = max(0, self._steps_left - 1)
         obs, info = self._next()
         return obs, reward, self._steps_left == 0, False, info
 

@@ -77,7 +77,7 @@ class DelayedReward(gymnasium.Env[Obs, np.int64]):
     def step(self, action: np.int64) -> Result:
         """Go to observation 1, then end with reward 1."""
         self._steps += 1
-        ends = self._steps == 2
+        ends = self._steps >= 2
         return np.ones(1, np.float32), float(ends), ends, False, {}
 
 
@@ -107,7 +107,7 @@ class RandomTruncation(gymnasium.Env[Obs, np.int64]):
         """Move on, pay 1, perhaps be cut off."""
         self._state = (self._state + 1) % 4
         self._steps_left -= 1
-        return self._observe(), 1.0, False, self._steps_left == 0, {}
+        return self._observe(), 1.0, False, self._steps_left <= 0, {}
 
     def _observe(self) -> Obs:
         state = np.zeros(4, np.float32)

@@ -11,7 +11,6 @@ import gymnasium
 import numpy as np
 
 from strategy_rl_envs.kit.errors import one_of, whole_number
-from strategy_rl_envs.kit.rewards import WeightedReward
 from strategy_rl_envs.kit.selection import (
     SPLITS,
     random_legal_action,
@@ -22,6 +21,7 @@ from strategy_rl_envs.kit.selection import (
 from strategy_rl_envs.reply_selection.data import Turn, View, load_split, split_path
 from strategy_rl_envs.reply_selection.heuristics import TfIdf, always_hand_over
 from strategy_rl_envs.reply_selection.rewards import COMPONENTS, DEFAULT_REWARD, FACTS
+from strategy_rl_envs.rewards import WeightedReward
 
 Heuristic = Callable[[Mapping[str, Any], np.random.Generator], int]
 
@@ -104,7 +104,7 @@ class ReplySelection(gymnasium.Env[dict[str, Any], np.int64]):
         self.num_rows = len(loaded.rows)
         self.row_groups = tuple(row.group for row in loaded.rows)
         self.data_counts, self.data_fingerprint = loaded.counts, loaded.fingerprint
-        self._reward = WeightedReward(COMPONENTS, reward or DEFAULT_REWARD[mode], FACTS)
+        self.reward = WeightedReward(COMPONENTS, reward or DEFAULT_REWARD[mode], FACTS)
         self.heuristics = _heuristics(split_path(data, "train"), view)
         self.observation_space, self.action_space = selection_spaces(
             max_candidates, num_special=1, state_size=3, max_chars=max_chars
@@ -122,19 +122,21 @@ class ReplySelection(gymnasium.Env[dict[str, Any], np.int64]):
         self._row = int(self.np_random.integers(self.num_rows)) if row is None else row
         self._turns = self._rows[self._row].turns
         self._turn = self._wrong = self._handed_over = 0
+        self._ended = False
         return self._observe(self._turns[0], len(self._turns))
 
     def step(self, action: np.int64) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Reply or hand over, then show the next turn of the logged conversation."""
+        if self._ended:
+            raise gymnasium.error.ResetNeeded("the episode is over; call reset() first")
         facts = self._facts(int(action))
-        reward, components = self._reward.score(facts)
-        ended = facts["ended"]
+        score = self.reward.score(facts)
+        self._ended = ended = facts["ended"]
         self._turn += not ended
         turns_left = 0 if ended else len(self._turns) - self._turn
         obs, info = self._observe(self._turns[self._turn], turns_left)
-        info["reward_components"] = components
-        info["reward_inputs"] = facts
-        return obs, reward, ended, False, info
+        info |= {**score.info(), "reward_inputs": facts}
+        return obs, score.reward, ended, False, info
 
     def _facts(self, action: int) -> dict[str, Any]:
         """Play the action; return what the reward functions may know of it."""

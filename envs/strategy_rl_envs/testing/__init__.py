@@ -19,6 +19,7 @@ from gymnasium.utils.env_checker import check_env
 
 from strategy_rl_envs.testing.faults import ContractError, Faults
 from strategy_rl_envs.testing.offers import check_constructor, check_heuristics, check_rows
+from strategy_rl_envs.testing.order import check_after_end, check_in_turns
 from strategy_rl_envs.testing.play import POLICIES, Player, check_same, make_chooser
 
 __all__ = ["ContractError", "ContractReport", "check_env_contract"]
@@ -52,15 +53,26 @@ def check_env_contract(
     faults = Faults(env_id, kwargs)
     # Gymnasium's passive checker looks at first steps alone and only warns.
     make = partial(gymnasium.make, env_id, disable_env_checker=True, **kwargs)
-    player = Player(make(), faults, max_steps)
+    env = make()
+    for name in ("observation_space", "action_space"):
+        space = getattr(env, name, None)
+        if not isinstance(space, gymnasium.Space):
+            faults.note("spaces", f"{name}: expected a gymnasium.Space, got {space!r}")
+    faults.raise_if_any()
+    player = Player(env, faults, max_steps)
     for number, policy in zip(range(episodes), cycle(POLICIES), strict=False):
         _check_episode(player, Player(make(), faults, max_steps), policy, seed + number, faults)
         if faults.broken("ends"):
             break
+    if not faults.broken("ends", "reset", "step"):
+        for number in range(3):
+            check_after_end(player, faults, seed + number)
+    if not faults.broken("ends", "reset", "step", "determinism"):
+        check_in_turns(player, Player(make(), faults, max_steps), faults, seed)
     _check_by_gymnasium(make(), faults)
     check_rows(player, faults, seed)
     check_heuristics(player, faults, seed)
-    if not faults.broken("reset", "step"):
+    if not faults.broken("reset", "step", "info"):
         check_constructor(make, faults, seed)
     faults.raise_if_any()
     return ContractReport(env_id, episodes, player.steps)

@@ -53,8 +53,10 @@ class Faults:
 
     def note(self, rule: str, seen: str, replay: Replay | None = None) -> None:
         """Record that `rule` is broken, unless it already is."""
+        if rule in self._seen:
+            return
         made = f"made with {self._kwargs}; " if self._kwargs else ""
-        self._seen.setdefault(rule, f"{seen} ({made}{replay})" if replay else seen)
+        self._seen[rule] = f"{seen} ({made}{replay})" if replay else seen
 
     def raise_if_any(self) -> None:
         """Raise `ContractError` with every broken rule, if there is one."""

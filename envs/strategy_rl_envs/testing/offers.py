@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import load_env_creator
 
 from strategy_rl_envs.testing.faults import Faults, Replay
 from strategy_rl_envs.testing.play import Player, make_chooser
@@ -29,7 +30,8 @@ def check_rows(player: Player, faults: Faults, seed: int) -> None:
         faults.note("num_rows", f"expected an int of at least 1, got {num_rows!r}")
         return
     groups = getattr(env.unwrapped, "row_groups", None)
-    if groups is not None and [type(group) for group in groups] != [str] * num_rows:
+    listed = isinstance(groups, Sequence) and [type(group) for group in groups]
+    if groups is not None and listed != [str] * num_rows:
         faults.note("row_groups", f"expected {num_rows} texts, one a row")
     for row in {0, num_rows // 2, num_rows - 1}:
         results, replay = player.play(make_chooser(env, "random", seed), seed, {"row": row})
@@ -84,7 +86,7 @@ def _ask_heuristic(
 
 def check_constructor(make: Make, faults: Faults, seed: int) -> None:
     """`split=` and `reward=`, where the constructor has them."""
-    parameters = inspect.signature(type(make().unwrapped)).parameters
+    parameters = inspect.signature(_creator(make())).parameters
     if "split" in parameters:
         for split in SPLITS:
             for seen in _raised(lambda split=split: make(split=split)):  # type: ignore[misc]
@@ -93,6 +95,14 @@ def check_constructor(make: Make, faults: Faults, seed: int) -> None:
     if "reward" in parameters:
         _check_refused(make, faults, "reward", [{"name": "no_such_component"}])
         _check_reward_weight(make, faults, seed)
+
+
+def _creator(env: gymnasium.Env[Any, Any]) -> Callable[..., Any]:
+    """What was registered: the class, or a function that makes the environment."""
+    entry = env.spec.entry_point if env.spec is not None else None
+    if isinstance(entry, str):
+        return load_env_creator(entry)
+    return entry if entry is not None else type(env.unwrapped)
 
 
 def _check_refused(make: Make, faults: Faults, argument: str, value: Any) -> None:

@@ -22,6 +22,7 @@ from strategy_rl_envs.testing.rules import (
 )
 
 Chooser = Callable[[Result], Any]
+_STEPS_OF_ENDLESS = 200  # enough to look at the other rules
 POLICIES = ("random", "first", "last", "expert")
 
 
@@ -62,8 +63,10 @@ class Player:
             yield result
             if result.ended:
                 return
-            if len(replay.actions) == self._max_steps:
-                seen = f"the episode has not ended after {self._max_steps} steps"
+            known_endless = self._faults.broken("ends")
+            limit = min(self._max_steps, _STEPS_OF_ENDLESS) if known_endless else self._max_steps
+            if len(replay.actions) == limit:
+                seen = f"the episode has not ended after {limit} steps"
                 self._faults.note("ends", seen, replay)
                 return
             result = self._step(choose, result, replay)
@@ -95,11 +98,14 @@ class Player:
             self._faults.note("policy", f"chose {action!r}, which is not legal", replay)
             return None
         self.steps += 1
+        given = deepcopy(action)
         try:
-            obs, reward, terminated, truncated, info = cast(Any, self.env).step(action)
+            obs, reward, terminated, truncated, info = cast(Any, self.env).step(given)
         except Exception as error:
             self._faults.note("step", f"raised {_named(error)}", replay)
             return None
+        if not _equal(given, action):
+            self._faults.note("step", f"changed the caller's action to {given}", replay)
         if reward is None:
             self._faults.note("reward", "expected a number, got None", replay)
             return None
@@ -111,12 +117,31 @@ class Player:
             if not _same(result, copy, ("obs", "info")):
                 seen = f"what call {number} returned was changed by a later call; return copies"
                 self._faults.note("returned data", seen, replay)
+        self._find_shared(given, replay)
         keys = [_component_names(result) for result in copies[1:]]
         if any(names != keys[0] for names in keys):
             self._faults.note("reward_components", f"the keys change: {keys[:5]}", replay)
+        last, limit = copies[-1] if copies else None, getattr(self.env.spec, "max_episode_steps", 0)
+        if len(copies) == 2 and last and last.truncated and not last.terminated and limit != 1:
+            seen = "the first step truncates; an episode of one decision ends by `terminated`"
+            self._faults.note("truncated", seen, replay)
         rows = [result.info.get("row") for result in copies if isinstance(result.info, dict)]
         if any(row != rows[0] for row in rows):
             self._faults.note("row", f"changes within an episode: {rows[:5]}", replay)
+
+    def _find_shared(self, given: list[Result], replay: Replay) -> None:
+        """Note an array, list, dict or set that two calls of an episode returned both."""
+        owners: dict[int, int] = {}
+        for number, result in enumerate(given):
+            for part in _mutable_parts((result.obs, result.info)):
+                first = owners.setdefault(id(part), number)
+                if first != number:
+                    seen = (
+                        f"calls {first} and {number} returned the same {type(part).__name__} "
+                        f"object, so who changes one changes both; return copies: {part!r}"
+                    )
+                    self._faults.note("returned data", seen[:400], replay)
+                    return
 
     @contextmanager
     def _global_random_state_kept(self, replay: Replay) -> Iterator[None]:
@@ -157,6 +182,15 @@ def check_same(first: list[Result], second: list[Result]) -> str | None:
     if len(first) != len(second):
         return f"one play took {len(first) - 1} steps and the other {len(second) - 1}"
     return None
+
+
+def _mutable_parts(value: Any) -> Iterator[Any]:
+    if isinstance(value, np.ndarray | list | dict | set):
+        yield value
+    inner = value.values() if isinstance(value, Mapping) else value
+    if isinstance(value, Mapping | tuple | list):
+        for item in inner:
+            yield from _mutable_parts(item)
 
 
 def _same(one: Result, other: Result, fields: tuple[str, ...]) -> bool:

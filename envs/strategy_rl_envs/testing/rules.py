@@ -29,7 +29,10 @@ class Result:
     @property
     def ended(self) -> bool:
         """Whether the episode is over, so that no action follows."""
-        return bool(self.terminated or self.truncated)
+        try:
+            return bool(self.terminated) or bool(self.truncated)
+        except (TypeError, ValueError):
+            return True  # no flag at all, which has a rule of its own
 
 
 def result_faults(env: gymnasium.Env[Any, Any], result: Result) -> Iterator[Fault]:
@@ -91,12 +94,14 @@ def is_usable_mask(env: gymnasium.Env[Any, Any], mask: Any) -> bool:
         and isinstance(mask, np.ndarray)
         and mask.dtype == np.int8
         and mask.shape == (env.action_space.n,)
-        and bool(np.isin(mask, (0, 1)).all())
+        and bool(((mask == 0) | (mask == 1)).all())
     )
 
 
 def _mask_faults(env: gymnasium.Env[Any, Any], result: Result) -> Iterator[Fault]:
     mask = action_mask(result)
+    if mask is not None and isinstance(env.action_space, spaces.MultiDiscrete):
+        yield from _factor_mask_faults(env.action_space, mask, result)
     if mask is None or not isinstance(env.action_space, spaces.Discrete):
         return
     if not is_usable_mask(env, mask):
@@ -112,12 +117,30 @@ def _mask_faults(env: gymnasium.Env[Any, Any], result: Result) -> Iterator[Fault
         yield "action_mask", "the observation and the info hold different masks"
 
 
-def _candidate_faults(env: gymnasium.Env[Any, Any], result: Result) -> Iterator[Fault]:
-    if not isinstance(result.obs, Mapping) or "candidates" not in result.obs:
+def _factor_mask_faults(space: spaces.MultiDiscrete, mask: Any, result: Result) -> Iterator[Fault]:
+    """A mask over several factors holds their masks one after the other, or as a tuple."""
+    sizes = [int(size) for size in np.ravel(space.nvec)]
+    parts = (
+        list(mask) if isinstance(mask, tuple) else np.split(np.ravel(mask), np.cumsum(sizes)[:-1])
+    )
+    if [np.size(part) for part in parts] != sizes:
+        yield "action_mask", f"expected masks of sizes {sizes}, got {_shown(mask)}"
         return
+    for number, part in enumerate(parts):
+        if not result.ended and not np.any(part):
+            yield "action_mask", f"no action of factor {number} is legal, but the episode goes on"
+
+
+def _candidate_faults(env: gymnasium.Env[Any, Any], result: Result) -> Iterator[Fault]:
     special = getattr(env.unwrapped, "special_actions", ())
     if not isinstance(special, tuple) or not all(isinstance(name, str) for name in special):
         yield "special_actions", f"expected a tuple of names, got {_shown(special)}"
+        return
+    if not isinstance(result.obs, Mapping) or "candidates" not in result.obs:
+        return
+    if not isinstance(result.obs["candidates"], Sequence):
+        seen = f"expected texts, got {_shown(result.obs['candidates'])}"
+        yield "candidates", seen
         return
     if not isinstance(env.action_space, spaces.Discrete):
         yield "candidates", f"need a Discrete action space, got {env.action_space}"

@@ -1,0 +1,81 @@
+"""From a component's value to its share of the reward: scale, then clip, gate and weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+STD_FLOOR = 1e-6  # a component that was constant so far is not blown up by its first change
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A weight that goes in a straight line `first` -> `last` over the first `over` of training."""
+
+    first: float
+    last: float
+    over: float
+
+    @classmethod
+    def fixed(cls, weight: float) -> Weight:
+        """The same weight all the time."""
+        return cls(weight, weight, 1.0)
+
+    def at(self, progress: float) -> float:
+        """The weight at a share of training from 0 to 1."""
+        share = min(1.0, progress / self.over)
+        return (1.0 - share) * self.first + share * self.last
+
+
+@dataclass(frozen=True)
+class Affine:
+    """(value - shift) / divide."""
+
+    shift: float
+    divide: float
+
+    def __call__(self, value: float) -> float:
+        """Scale one value."""
+        return (value - self.shift) / self.divide
+
+
+class Running:
+    """(value - mean) / std, as the trainer last gave them by component; before that the value."""
+
+    def __init__(self) -> None:
+        self.moments: dict[str, Affine] = {}
+
+    def set(self, name: str, mean: float, std: float) -> None:
+        """Take over a component's mean and standard deviation."""
+        self.moments[name] = Affine(mean, max(std, STD_FLOOR))
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Counts only where the value of the component `name` is at least `at_least`."""
+
+    name: str
+    at_least: float
+
+    def open(self, value: float | None) -> bool:
+        """Whether a value of the gating component opens it; where that abstains, nothing does."""
+        return value is not None and value >= self.at_least
+
+
+@dataclass(frozen=True)
+class Shape:
+    """All that happens to a component's value, in this order, apart from the gate."""
+
+    weight: Weight
+    scale: Affine | Running | None = None
+    clip: tuple[float, float] | None = None
+    gate: Gate | None = None
+
+    def scaled(self, name: str, value: float) -> float:
+        """Scale and clip the value of a component."""
+        scale = self.scale
+        if scale is not None:
+            scale = scale.moments.get(name) if isinstance(scale, Running) else scale
+            value = value if scale is None else scale(value)
+        if self.clip is not None:
+            value = min(max(value, self.clip[0]), self.clip[1])
+        return value

@@ -1,0 +1,1 @@
+"""Extractive summarization: pick sentences of a document one at a time, or stop."""
