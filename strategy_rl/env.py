@@ -196,7 +196,8 @@ class EnvSlots:
 def _tell(reward: Any, phase: tuple[float, Moments]) -> None:
     progress, moments = phase
     reward.set_progress(progress)
-    reward.set_moments(moments)
+    asked = set(reward.normalised)
+    reward.set_moments({n: m for n, m in moments.items() if n.partition("/")[0] in asked})
 
 
 class VectorSlots(EnvSlots):

@@ -24,6 +24,8 @@ from strategy_rl.evaluation import (
 class Told:
     """A composition that keeps what it is told."""
 
+    normalised = ("x",)
+
     def __init__(self):
         self.progress, self.moments, self.probed = None, None, None
 
@@ -83,7 +85,7 @@ def rollout_of(slots, *seeds):
 
 def test_every_environment_hears_of_progress_and_moments_also_those_made_later():
     slots = slots_of(3)
-    slots.set_reward_phase(0.25, {"x": (1.0, 2.0)})
+    slots.set_reward_phase(0.25, {"x": (1.0, 2.0), "of another reward": (3.0, 4.0)})
     rollout_of(slots, 1, 2, 3)
     assert len(slots.rewards) == 3
     assert {reward.progress for reward in slots.rewards} == {0.25}

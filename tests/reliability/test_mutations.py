@@ -102,8 +102,8 @@ def test_a_part_of_the_state_that_a_resume_forgets_shows_in_the_result(
 def test_a_backbone_that_learns_is_part_of_the_state(
     nursery: Nursery, reference_of: References, tmp_path: Path
 ) -> None:
-    adapters = experiments.ADAPTERS
-    reference = reference_of({**adapters, "checkpoint": {"every": 1, "keep": 99}})
+    kept = {"name": "adapters-all-kept", "checkpoint": {"every": 1, "keep": 99}}
+    reference = reference_of({**experiments.ADAPTERS, **kept})
     checkpoints = checkpoints_of(reference)
     for stage in ("sft", "ppo"):
         numbers = moments(checkpoints, stage)
