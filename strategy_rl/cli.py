@@ -259,7 +259,8 @@ def _check_reward(args: argparse.Namespace) -> int:
 def _rescore(args: argparse.Namespace) -> int:
     from strategy_rl.cli_rewards import rescore
 
-    return rescore(args.run, reward=args.needed_reward, out=args.json)
+    options = {"reward": args.needed_reward, "out": args.json}
+    return rescore(args.run, **options, trust_imports=args.trust_imports)
 
 
 def _rewards(args: argparse.Namespace) -> int:
@@ -434,7 +435,7 @@ _VERBS = {
         "Judge a run's stored episodes by another reward, without playing them again.",
         "rescore runs/smoke --reward my_rewards.py",
         _rescore,
-        ("run", "--needed-reward", "--json"),
+        ("run", "--needed-reward", "--json", "--trust-imports"),
     ),
     "rewards": _Verb(
         "List the reward functions that an experiment file can name.",

@@ -72,7 +72,14 @@ def check_reward(
     return EnvironmentFault.exit_code if result.failed else 0
 
 
-def rescore(run: Path, *, reward: Path, out: Path | None = None, samples: int = 10_000) -> int:
+def rescore(
+    run: Path,
+    *,
+    reward: Path,
+    out: Path | None = None,
+    samples: int = 10_000,
+    trust_imports: bool = False,
+) -> int:
     """Print what a run's policies would have earned under another reward, and write it as JSON.
 
     Args:
@@ -80,6 +87,7 @@ def rescore(run: Path, *, reward: Path, out: Path | None = None, samples: int = 
         reward: A list in YAML, or a Python file with `@reward` functions.
         out: The JSON file; None: `rescore-NAME.json` in the run's folder.
         samples: Bootstrap resamples.
+        trust_imports: Run the Python files that the run's folder names, though not known here.
 
     Raises:
         InputError: The run or the reward cannot be used.
@@ -90,7 +98,8 @@ def rescore(run: Path, *, reward: Path, out: Path | None = None, samples: int = 
 
     paths = find_runs([run])
     terms = read_reward(reward)
-    experiment = _experiment_of_run(paths[0])
+    _refuse_running(reward, terms)
+    experiment = _experiment_of_run(paths[0], trust_imports)
     env = _make(experiment, terms, "test")
     try:
         composition = _composition(env)
@@ -168,11 +177,21 @@ def _experiment_of(target: str) -> Experiment:
     return Experiment.model_validate({"name": "check-reward", "task": {"id": target}})
 
 
-def _experiment_of_run(path: Path) -> Experiment:
+def _refuse_running(path: Path, terms: Sequence[RewardTerm]) -> None:
+    """A running scale has no moments where nothing was trained under it."""
+    named = ", ".join(term.name for term in terms if term.scale == "running")
+    if named:
+        raise InputError(
+            f"--reward {path}: scale: running of {named} needs the moments of a training, which "
+            "stored episodes do not hold; give scale: {shift: NUMBER, divide: NUMBER}"
+        )
+
+
+def _experiment_of_run(path: Path, trust_imports: bool) -> Experiment:
     if not (path / "config.yaml").is_file():
         raise RunError(f"{path} is no run folder: it holds no config.yaml")
     experiment = load_experiment(path / "config.yaml")
-    load_imports(experiment.imports, trust=False)
+    load_imports(experiment.imports, trust=trust_imports)
     return experiment
 
 

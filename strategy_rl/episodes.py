@@ -20,6 +20,7 @@ from strategy_rl.errors import RunError
 from strategy_rl.files import disk, storage_errors, temporary_beside
 
 SCHEMA = 1
+_TUPLES = "_tuples"  # JSON has lists only, and a reward function may tell them apart
 
 Action: TypeAlias = int | list[int] | list[float]
 
@@ -81,6 +82,31 @@ def plain(value: Any) -> Any:
         case list() | tuple():
             return [plain(item) for item in value]
     raise TypeError(f"cannot be written as JSON: {type(value).__name__}; give texts and numbers")
+
+
+def facts_to_json(facts: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What a reward was given, as JSON; a reserved key names the facts that were tuples.
+
+    Raises:
+        TypeError: as `plain`.
+    """
+    if not facts:
+        return None if facts is None else {}
+    tuples = sorted(str(name) for name, value in facts.items() if isinstance(value, tuple))
+    return {**plain(facts), _TUPLES: tuples}
+
+
+def facts_from_json(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `facts_to_json`: tuples and lists as they were, no reserved key.
+
+    Facts that do not say which were tuples take every list for one but `references`.
+    """
+    tuples = stored.get(_TUPLES, stored.keys() - {"references"})
+    return {
+        name: tuple(value) if isinstance(value, list) and name in tuples else value
+        for name, value in stored.items()
+        if name != _TUPLES
+    }
 
 
 def json_line(value: Any) -> bytes:

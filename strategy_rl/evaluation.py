@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -12,11 +13,13 @@ from gymnasium.spaces import Discrete, MultiDiscrete
 
 from strategy_rl.collector import EpisodePlan, collect_episodes, env_actions
 from strategy_rl.env import EnvSlots, StepResult, fault_at
-from strategy_rl.episodes import Action, Episode, Step, plain
+from strategy_rl.episodes import Action, Episode, Step, facts_to_json, plain
 from strategy_rl.errors import EnvironmentFault
 from strategy_rl.policy.policy import Policy
 from strategy_rl.policy.spaces import CANDIDATES, MASK
 from strategy_rl.seeding import derive_seed, generator
+
+log = logging.getLogger(__name__)
 
 PROBED_STEPS = 8  # of an episode
 MAX_NUMBERS = 64  # of an array in an episode that keeps no texts
@@ -197,11 +200,7 @@ def play(
         answers = slots.step(numbers, [choice.action for choice in choices])
         free = []
         for slot, choice, answer in zip(numbers, choices, answers, strict=True):
-            if "reward_dropped" in answer.info:
-                raise EnvironmentFault(
-                    f"{answer.info['reward_dropped']}; `on_error: drop` is for training, and a row "
-                    "that is judged needs its reward"
-                )
+            require_reward(answer.info)
             episode = active[slot]
             episode.steps.append(_step(slots, episode, choice, answer, keep_texts))
             episode.obs, episode.info = answer.obs, answer.info
@@ -215,7 +214,11 @@ def play(
 
 def greedy_return(policy: Policy, slots: EnvSlots, plans: Sequence[EpisodePlan]) -> float:
     """Mean return of the greedy policy: what training is judged by."""
-    return float(collect_episodes(policy, slots, plans, None).episode_returns.mean())
+    rollout = collect_episodes(policy, slots, plans, None)
+    if rollout.dropped:
+        reason = next(iter(rollout.dropped.values()))
+        log.warning("%d validation rows left out: %s", len(rollout.dropped), reason)
+    return float(rollout.episode_returns.mean())
 
 
 def plan_split(
@@ -260,6 +263,19 @@ def probe_rewards(slots: EnvSlots, plans: Sequence[EpisodePlan], seed: int) -> l
         return list(slots.rewards[0].probe([given for given in facts if given]))
     except Exception as error:
         raise EnvironmentFault(f"the reward fails before training: {error}") from error
+
+
+def require_reward(info: Mapping[str, Any]) -> None:
+    """Refuse a step that is judged and has no reward.
+
+    Raises:
+        EnvironmentFault: Its reward was dropped.
+    """
+    if "reward_dropped" in info:
+        raise EnvironmentFault(
+            f"{info['reward_dropped']}; `on_error: drop` is for training, and a row that is judged "
+            "needs its reward"
+        )
 
 
 def reward_spread(
@@ -310,7 +326,7 @@ def _step(
         value=choice.value,
         expert_action=_flat(info.get("expert_action")),
         candidate_kinds=None if kinds is None else list(kinds),
-        reward_inputs=plain(answer.info.get("reward_inputs")) if keep_texts else None,
+        reward_inputs=facts_to_json(answer.info.get("reward_inputs")) if keep_texts else None,
     )
 
 

@@ -1,14 +1,17 @@
 """Python files of the user's own that an experiment file names: rewards and tasks.
 
 They run only where the user runs an experiment file. A run's folder may come from elsewhere, so
-what it names is run again only if this machine's user has run the very same bytes before.
+what it names is run again only if this machine's user has run the very same bytes before: those
+bytes, not a compiled file beside them, and nothing else that stands in their folder.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import sys
 from collections.abc import Iterable
+from importlib.abc import SourceLoader
 from pathlib import Path
 from types import ModuleType
 
@@ -24,27 +27,44 @@ def load_imports(paths: Iterable[str], *, trust: bool) -> dict[str, str]:
 
     Args:
         paths: Python files.
-        trust: The user has named them now; else only files that were run before are run.
+        trust: The user has named them now: they are run, and may import what stands beside them.
+            Else only files that were run before are run, alone.
 
     Raises:
         InputError: There is no such file, it fails, its name is taken, or it is not known.
     """
-    digests = {str(path): _digest(Path(path)) for path in paths}
+    sources = {str(path): _read(Path(path)) for path in paths}
+    digests = {path: hashlib.sha256(source).hexdigest() for path, source in sources.items()}
     known = _run_before()
     if trust:
         _remember(known | {digest: path for path, digest in digests.items()}, known)
-    for path, digest in digests.items():
-        if not trust and digest not in known:
+    for path, source in sources.items():
+        if not trust and digests[path] not in known:
             raise InputError(
                 f"imports: {path} was not run here before as it is now, and a run's folder may "
                 "come from elsewhere; read the file, then start the experiment file that names it, "
                 "or give --trust-imports"
             )
-        _load(Path(path))
+        _load(Path(path), source, beside=trust)
     return digests
 
 
-def _load(path: Path) -> ModuleType:
+class _Source(SourceLoader):
+    """Runs the bytes that were digested: no compiled file is read or written."""
+
+    def __init__(self, path: Path, source: bytes) -> None:
+        self._path, self._source = str(path), source
+
+    def get_filename(self, fullname: str) -> str:
+        """Where the source was read from."""
+        return self._path
+
+    def get_data(self, path: str) -> bytes:
+        """The source."""
+        return self._source
+
+
+def _load(path: Path, source: bytes, *, beside: bool) -> ModuleType:
     name = path.stem
     known = sys.modules.get(name)
     if known is not None:
@@ -54,27 +74,31 @@ def _load(path: Path) -> ModuleType:
     found = importlib.util.find_spec(name)
     if found is not None and Path(found.origin or "").resolve() != path.resolve():
         raise InputError(f"imports: {path} hides the installed module {name!r}; rename the file")
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if path.suffix != ".py":
         raise InputError(f"imports: {path}: expected a Python file, NAME.py")
+    loader = _Source(path, source)
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))  # what it imports may stand beside it
+    if beside and str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+        loader.exec_module(module)
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise InputError(f"imports: {path} failed: {type(error).__name__}: {error}") from error
+        hint = "" if beside else "; what stands beside it is run with --trust-imports alone"
+        fault = f"{type(error).__name__}: {error}"
+        raise InputError(f"imports: {path} failed: {fault}{hint}") from error
     return module
 
 
-def _digest(path: Path) -> str:
+def _read(path: Path) -> bytes:
     if not path.is_file():
         raise InputError(
             f"imports: there is no file {path}; paths are relative to the experiment file"
         )
-    return files.sha256_of(path)
+    return path.read_bytes()
 
 
 def _run_before() -> dict[str, str]:

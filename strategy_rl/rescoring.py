@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
-from strategy_rl.episodes import Episode, Step
+from strategy_rl.episodes import Episode, Step, facts_from_json
 from strategy_rl.errors import EnvironmentFault, RunError
 from strategy_rl.report.bootstrap import bootstrap_interval
 from strategy_rl.report.returns import Returns, mean_over_seeds, returns_of
@@ -110,14 +110,8 @@ def rescore(
 
 
 def facts_of(step: Step) -> Facts:
-    """What the reward was given; lists were tuples before they were written as JSON.
-
-    `references` alone is a list by its definition.
-    """
-    return {
-        name: tuple(value) if isinstance(value, list) and name != "references" else value
-        for name, value in (step.reward_inputs or {}).items()
-    }
+    """What the reward was given, as it was before it was written as JSON."""
+    return facts_from_json(step.reward_inputs or {})
 
 
 def _can_be_scored(episode: Episode) -> bool:

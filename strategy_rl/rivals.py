@@ -18,7 +18,7 @@ import torch
 
 from strategy_rl.collector import EpisodePlan
 from strategy_rl.env import EnvSlots
-from strategy_rl.evaluation import Choice
+from strategy_rl.evaluation import Choice, require_reward
 from strategy_rl.policy.observations import ObservationBatch
 from strategy_rl.policy.policy import Policy
 from strategy_rl.policy.spaces import MASK
@@ -194,6 +194,7 @@ def _answer(policy: Policy, slots: EnvSlots, plan: EpisodePlan, odds: bool) -> l
         sure = float(confidence[0]) if batch.mask[0, stop] else _FORCED
         right = info.get("expert_action") == action
         obs, reward, terminated, truncated, info = slots.step([0], [action])[0]
+        require_reward(info)
         ended = terminated or truncated
         state = states_of(batch)[0]
         decisions.append(_Decision(state, sure, action, reward, right))
@@ -206,6 +207,7 @@ def _stop_reward(slots: EnvSlots, plan: EpisodePlan, actions: list[int], stop: i
     for action in actions:
         slots.step([0], [action])
     result = slots.step([0], [stop])[0]
+    require_reward(result.info)
     return result.reward if result.terminated else None
 
 

@@ -161,8 +161,12 @@ def _judge_moments(path: Path, experiment: Experiment) -> Moments:
     if all(term.scale != "running" for term in experiment.reward):
         return {}
     checkpoint = Checkpoints(path, experiment.checkpoint.keep).load_newest()
-    counters = checkpoint.state["counters"] if checkpoint else {}
-    return mean_and_std(counters.get("judge_sums", {}))
+    if checkpoint is None or "judge_sums" not in checkpoint.state["counters"]:
+        raise RunError(
+            f"{path}: its reward has `scale: running`, and the checkpoint that holds the scales is "
+            "gone; put checkpoints/ back"
+        )
+    return mean_and_std(checkpoint.state["counters"]["judge_sums"])
 
 
 def _experiment_of(path: Path, trust_imports: bool) -> Experiment:
@@ -295,6 +299,8 @@ class Stages:
         for finding in probe_rewards(world.train, validation_plans(world.train, seed)[:4], seed):
             level = logging.DEBUG if finding.severity == "note" else logging.WARNING
             log.log(level, "reward: %s: %s", finding.component, finding.message)
+        if self.experiment.evaluation.reward is not None:
+            probe_rewards(world.test, validation_plans(world.test, seed)[:4], seed)
         expert = has_expert(world.train, seed)
         splits = {"train": world.train, "validation": world.validation, "test": world.test}
         seen = dict(self.raw)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import py_compile
 import sys
 from pathlib import Path
 
@@ -86,6 +88,40 @@ def test_a_file_may_import_what_stands_beside_it(tmp_path: Path) -> None:
     path = written(tmp_path, text="from my_rewards_b import seven\n")
     load_imports([str(path)], trust=True)
     assert sys.modules["my_rewards_a"].seven == 7
+
+
+def test_a_known_file_alone_runs_for_a_folder_not_what_stands_beside_it(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    text = "try:\n    import my_rewards_b\nexcept ImportError:\n    ran = 1\n"
+    home, other = tmp_path / "home", tmp_path / "elsewhere"
+    for folder in (home, other):
+        folder.mkdir()
+        written(folder, text=text)
+    load_imports([str(home / "my_rewards_a.py")], trust=True)
+    del sys.modules["my_rewards_a"]
+    sys.path.remove(str(home))  # as in another process
+    written(other, "my_rewards_b.py", f"open({str(trace)!r}, 'w').close()\n")
+    load_imports([str(other / "my_rewards_a.py")], trust=False)
+    assert sys.modules["my_rewards_a"].ran == 1
+    assert not trace.exists()
+
+
+def test_a_compiled_file_beside_a_known_one_is_not_run(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    load_imports([str(path)], trust=True)
+    del sys.modules["my_rewards_a"]
+    other = written(tmp_path, "other.py", "ran = 'forged'\n")
+    compiled = importlib.util.cache_from_source(str(path))
+    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    py_compile.compile(str(other), compiled, invalidation_mode=mode)
+    load_imports([str(path)], trust=False)
+    assert sys.modules["my_rewards_a"].ran == 1
+
+
+def test_a_file_that_leaves_the_process_is_an_error_not_a_success(tmp_path: Path) -> None:
+    path = written(tmp_path, text="import sys\nsys.exit()\n")
+    with pytest.raises(InputError, match="failed: SystemExit"):
+        load_imports([str(path)], trust=True)
 
 
 def test_imports_stand_beside_the_experiment_file_that_names_them(

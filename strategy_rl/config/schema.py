@@ -511,6 +511,14 @@ class Experiment(Section):
         if self.sft.epochs == 0 and self.ppo.iterations == 0:
             message = "is 0 and so is ppo.iterations: nothing would be trained; raise one of them"
             _refuse([("sft.epochs", message)])
+        judge = self.evaluation.reward or ()
+        running = [term.name for term in judge if term.scale == "running"]
+        if running:
+            message = (
+                f"{running[0]!r} has `scale: running`, but nothing is trained on it that could "
+                "give the scale; expected {shift, divide}"
+            )
+            _refuse([("evaluation.reward", message)])
         drops = [term.name for term in self.reward if term.on_error == "drop"]
         if drops and self.ppo.rollout == "steps":
             message = f"is steps, but {drops[0]!r} drops whole episodes; expected episodes"

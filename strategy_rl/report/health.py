@@ -39,6 +39,7 @@ def health(policies: Mapping[str, Mapping[str, Any]], curves: Curves) -> list[st
         _explained_variance(curves),
         _approx_kl(curves),
         _early_stop(curves),
+        _dropped(curves),
     )
     return [sentence for sentence in checks if sentence is not None]
 
@@ -54,6 +55,16 @@ def _collapse(policies: Mapping[str, Mapping[str, Any]]) -> str | None:
             "everywhere; check the prices of the reward, raise ppo.kl_coef or ppo.entropy_coef"
         )
     return f"ok: PPO varies its actions; the most frequent is {share}"
+
+
+def _dropped(curves: Curves) -> str | None:
+    counts = curves.get("rollout/dropped_episodes", [])
+    if not counts:
+        return None
+    return (
+        f"warning: {sum(counts):.0f} episodes of {len(counts)} rollouts were thrown away, because "
+        "a reward with `on_error: drop` failed; the log names the first cause"
+    )
 
 
 def _spread(curves: Curves) -> str | None:

@@ -42,6 +42,7 @@ def test_one_action_nearly_always_is_a_collapse() -> None:
         ({"ppo/approx_kl": [0.001, 0.03, 0.05]}, "0.030 in the median, above 0.02"),
         ({"rollout/reward_spread_mean": [0.0]}, "nothing to learn from"),
         ({"rollout/reward_spread_zero_share": [0.95]}, "nothing to learn from"),
+        ({"rollout/dropped_episodes": [2.0, 1.0]}, "3 episodes of 2 rollouts were thrown away"),
     ],
 )
 def test_each_sickness_is_named(curves: dict[str, list[float]], words: str) -> None:

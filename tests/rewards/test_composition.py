@@ -341,7 +341,16 @@ def test_running_scale_is_the_value_itself_until_moments_are_given():
     assert running.score(step(value=7.0)).reward == 1.0
     running.set_moments({"value": (5.0, 0.0)})
     assert running.score(step(value=5.0)).reward == 0.0
-    assert math.isfinite(running.score(step(value=5.1)).reward)
+
+
+@pytest.mark.parametrize(
+    ("std", "value", "scaled"),
+    [(0.0, 5.5, 0.5), (1e-9, 3.0, -2.0), (0.0, 90.0, 10.0), (0.5, 7.0, 4.0), (0.01, 4.0, -10.0)],
+)
+def test_running_scale_only_centres_what_was_constant_and_stays_within_ten(std, value, scaled):
+    running = made({"name": "value", "scale": "running"})
+    running.set_moments({"value": (5.0, std)})
+    assert running.score(step(value=value)).reward == pytest.approx(scaled)
 
 
 def test_running_scale_has_moments_for_each_sub_score():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import random
@@ -71,6 +72,38 @@ def test_a_changed_input_is_warned_of_once_by_name(batched, caplog):
     ]
 
 
+def test_a_function_that_changes_its_settings_changes_them_for_itself_alone():
+    def hoarding(row, *, seen: list = ()):
+        seen.append(row)
+        return float(len(seen))
+
+    given = [{"name": "f", "settings": {"seen": []}}]
+    first, other = (WeightedReward({"f": hoarding}, given, FACTS) for _ in range(2))
+    assert [first.score(step()).reward for _ in range(2)] == [1.0, 2.0]
+    assert other.score(step()).reward == 1.0
+    assert given[0]["settings"] == {"seen": []}
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [NAN, [1.0, NAN], {"a": NAN}, np.array([1.0, NAN]), np.array(["a", None]), np.array(["a"])],
+    ids=repr,
+)
+def test_a_fact_that_is_no_number_is_not_taken_for_a_changed_input(fact, caplog):
+    plain = WeightedReward({"f": lambda given: 1.0}, ["f"], ["given", "row"])
+    plain.score({"given": fact, "row": 0})
+    assert caplog.records == []
+
+
+def test_no_number_is_the_same_as_itself_alone():
+    assert not guard.same([1.0, NAN], [1.0, 2.0])
+    assert not guard.same({"a": NAN}, {"a": 1.0})
+    assert not guard.same(np.array([NAN, 1.0]), np.array([NAN, 2.0]))
+
+
 # --- what the process shares
 
 
@@ -137,6 +170,26 @@ def test_a_function_that_meddles_late_is_found_by_a_spot_check():
     assert random.getstate() == after != before
 
 
+def test_a_folder_left_on_any_call_is_entered_again_and_warned_of_once(caplog):
+    def late(row):
+        return change_folder(row) if row > 100 else 1.0
+
+    leaving, before = composed(late), os.getcwd()
+    for row in (0, 0, 0, 200, 200):
+        leaving.score(step(row))
+        assert os.getcwd() == before
+    (record,) = caplog.records
+    assert "reward 'f' changes the working directory" in record.message
+
+
+def test_a_reward_is_scored_where_the_working_folder_was_deleted(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert composed(lambda row: 2.0).score(step()).reward == 2.0
+
+
 def test_a_raising_function_is_guarded_too():
     def raising(row):
         os.chdir("/")
@@ -171,6 +224,27 @@ def swallowing(row):
             time.sleep(30)
         except Exception:
             time.sleep(30)
+
+
+def deaf(row):
+    try:
+        time.sleep(30)
+    except BaseException:
+        return 1.0
+
+
+async def deaf_async(row):
+    try:
+        await asyncio.sleep(30)
+    except BaseException:
+        return 1.0
+
+
+@pytest.mark.parametrize("function", [deaf, deaf_async])
+def test_a_late_call_that_catches_its_end_is_late_even_so(function):
+    late = composed(function, deadline=0.1, on_error="drop")
+    reasons = [score.dropped for score in late.score_many([step(1), step(2)])]
+    assert ["ran longer than 0.1 s" in reason for reason in reasons] == [True, True]
 
 
 @pytest.mark.parametrize("function", [sleeping, looping, matching, swallowing])
@@ -295,6 +369,13 @@ def test_what_a_probe_finds_changed_is_named():
     assert len(found) == 2
     assert "its input 'references'" in found[0]
     assert "the state of `random`" in found[1]
+
+
+def test_what_a_probe_has_found_is_not_logged_as_well(caplog):
+    meddling = composed(reseed_random)
+    assert len(messages(meddling.probe(STEPS))) == 1
+    meddling.score(step())
+    assert caplog.records == []
 
 
 def test_a_slow_reward_is_found(monkeypatch):

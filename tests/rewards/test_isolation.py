@@ -8,9 +8,11 @@ import importlib.util
 import multiprocessing
 import os
 import random
+import re
 import signal
 import sys
 import textwrap
+import threading
 import time
 
 import pytest
@@ -60,12 +62,24 @@ def batched(candidates, row):
     return [float("nan") if r == 1 else r for r in row]
 
 
+def stuck(output):
+    with open(output, "w", encoding="utf-8") as file:
+        file.write(str(os.getpid()))
+    return float(bool(re.match(r"(a+)+$", "a" * 60 + "b")))
+
+
 async def awaiting(row):
     await asyncio.sleep(0)
     return row + 0.5
 
 
-COMPONENTS = {"f": misbehaving, "behaving": behaving, "batched": batched, "awaiting": awaiting}
+COMPONENTS = {
+    "f": misbehaving,
+    "behaving": behaving,
+    "batched": batched,
+    "awaiting": awaiting,
+    "stuck": stuck,
+}
 
 
 @pytest.fixture
@@ -158,7 +172,7 @@ def test_a_function_that_cannot_be_found_again_is_refused():
 
 
 def test_facts_that_are_no_json_are_refused_by_name(isolated):
-    with pytest.raises(RewardError, match=r"facts that are no JSON: .*complex"):
+    with pytest.raises(RewardError, match=r"facts or settings that are no JSON: .*complex"):
         isolated().score(step() | {"output": 1j})
 
 
@@ -205,3 +219,92 @@ def test_whoever_waits_for_a_child_is_told(isolated, monkeypatch, caplog):
     caplog.clear()
     apart.score(step(1))
     assert [record.message for record in caplog.records] == ["waiting for reward f, 0 s"]
+
+
+def exists(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def pid_of(apart):
+    return int(apart.score(step()).values["behaving/pid"])
+
+
+def test_one_process_serves_all_rewards_with_their_own_settings_until_the_last_is_closed(isolated):
+    several = [isolated("behaving", settings={"times": times}) for times in (1, 2, 3)]
+    lengths = [apart.score(step()).values["behaving/length"] for apart in several]
+    assert lengths == [2.0, 4.0, 6.0]
+    (pid,) = {pid_of(apart) for apart in several}
+    for apart in several[:2]:
+        apart.close()
+        apart.close()
+    assert pid_of(several[2]) == pid
+    several[2].close()
+    assert not exists(pid)
+    assert pid_of(several[0]) != pid
+
+
+def test_threads_that_share_a_process_get_their_own_answers(isolated):
+    rewards, found = [isolated("awaiting") for _ in range(4)], {}
+
+    def score(index):
+        rows = range(100 * index, 100 * index + 20)
+        found[index] = [rewards[index].score(step(row)).reward - row for row in rows]
+
+    threads = [threading.Thread(target=score, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {index: [0.5] * 20 for index in range(4)}
+
+
+def test_a_process_outlives_the_thread_that_started_it(isolated):
+    apart, found = isolated("behaving"), []
+    thread = threading.Thread(target=lambda: found.append(pid_of(apart)))
+    thread.start()
+    thread.join()
+    time.sleep(0.1)
+    assert pid_of(apart) == found[0]
+
+
+def test_a_fork_has_a_process_of_its_own_and_leaves_the_other_alone(isolated):
+    apart = isolated("behaving")
+    pid = pid_of(apart)
+    reading, writing = os.pipe()
+    forked = os.fork()
+    if forked == 0:
+        os.write(writing, str(pid_of(apart)).encode())
+        apart.close()
+        os._exit(0)
+    os.waitpid(forked, 0)
+    assert int(os.read(reading, 100)) != pid
+    assert pid_of(apart) == pid
+
+
+def hang(path):
+    apart = WeightedReward(COMPONENTS, [{"name": "stuck", "isolate": True}], FACTS)
+    apart.score(step() | {"output": path})
+
+
+def test_a_child_stuck_in_c_code_ends_with_its_parent(tmp_path):
+    path = tmp_path / "pid"
+    parent = multiprocessing.get_context("spawn").Process(target=hang, args=(str(path),))
+    parent.start()
+    until = time.monotonic() + 60
+    while not (path.exists() and path.read_text("utf-8")) and time.monotonic() < until:
+        time.sleep(0.02)
+    pid = int(path.read_text("utf-8"))
+    time.sleep(0.1)
+    parent.kill()
+    parent.join()
+    stat = f"/proc/{pid}/stat"
+    while time.monotonic() < until and os.path.exists(stat):
+        with open(stat, encoding="utf-8") as file:
+            if file.read().rpartition(")")[2].split()[0] == "Z":  # dead, and nobody has looked
+                return
+        time.sleep(0.02)
+    assert not os.path.exists(stat)

@@ -58,7 +58,8 @@ async def _one(call: Callable[[], Coroutine[Any, Any, Any]], deadline: float) ->
     limit = asyncio.timeout(deadline)
     try:
         async with limit:
-            return await call()
+            value = await call()
+        return DeadlinePassed() if limit.expired() else value  # it may have caught its end
     except (Exception, SystemExit, asyncio.CancelledError) as error:
         return DeadlinePassed() if limit.expired() else error
 

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from strategy_rl_envs.kit.errors import RewardError
 from strategy_rl_envs.rewards.deadline import Clock, DeadlinePassed
-from strategy_rl_envs.rewards.facts import columns, given
-from strategy_rl_envs.rewards.guard import Guard, input_named, same, warn_once
+from strategy_rl_envs.rewards.facts import columns, copied, given
+from strategy_rl_envs.rewards.guard import (
+    Guard,
+    input_named,
+    restore_folder,
+    same,
+    warn_once,
+    working_folder,
+)
 from strategy_rl_envs.rewards.numbers import (
     IsolationError,
     NotANumber,
@@ -22,7 +29,7 @@ from strategy_rl_envs.rewards.numbers import (
 from strategy_rl_envs.rewards.specs import Spec
 
 if TYPE_CHECKING:
-    from strategy_rl_envs.rewards.isolation import Worker
+    from strategy_rl_envs.rewards.isolation import Hold
 
 Result = TypeVar("Result")
 Outcome = Raw | RewardError
@@ -50,9 +57,10 @@ class Caller:
         self.changed: set[str] = set()
         self.probed = False
         self._meddles = False
-        self._call = partial(spec.function.function, **spec.settings)
+        self._settings = {name: copied(value) for name, value in spec.settings.items()}
+        self._call = partial(spec.function.function, **self._settings)
         self._spec, self._clock = spec, clock
-        self._worker: Worker | None = None
+        self._hold: Hold | None = None
         self._is_plain = not (spec.isolate or spec.function.batched or spec.function.is_async)
         self.on_clock = not (spec.isolate or spec.function.is_async)
         self.reset_counts()
@@ -86,9 +94,10 @@ class Caller:
         return failed
 
     def close(self) -> None:
-        """End the child process, if there is one."""
-        if self._worker is not None:
-            self._worker.close()
+        """Let go of the child process, if there is one; it ends with its last user."""
+        if self._hold is not None:
+            self._hold.release()
+            self._hold = None
 
     def _plain(self, step: Mapping[str, Any]) -> Outcome:
         arguments = given(step, self.facts)
@@ -133,11 +142,11 @@ class Caller:
         return self._run(lambda: gather(calls, self.deadline, self.name), steps)
 
     def _ask(self, facts: Mapping[str, Any]) -> Any:
-        if self._worker is None:
-            from strategy_rl_envs.rewards.isolation import Worker
+        if self._hold is None:
+            from strategy_rl_envs.rewards.isolation import hold
 
-            self._worker = Worker(self.function, self._spec.settings)
-        return self._worker.ask(facts, self.deadline)
+            self._hold = hold(self.function, self)
+        return self._hold.worker.ask(facts, self._settings, self.deadline)
 
     def _run(
         self,
@@ -149,18 +158,25 @@ class Caller:
         runs = self._runs = self._runs + 1
         guarded = runs <= _FIRST_CHECKS or self.probed or self._meddles or not runs % _EVERY
         guard = Guard() if guarded and not self._spec.isolate else None
+        folder = None if self._spec.isolate else working_folder()
         clock = self._clock
+        clock.rung = False
         clock.started = started = perf_counter()
         if self.on_clock:
             clock.running = self
         try:
-            return call()
+            result = call()
+            if clock.rung:  # and the function caught it
+                raise DeadlinePassed
+            return result
         finally:
             clock.running = None
             self.seconds += perf_counter() - started
             self.calls += len(steps)
             if guard is not None:
                 self._look(guard, steps, arguments)
+            elif not self._spec.isolate:
+                self._tell(restore_folder(folder))
 
     def _look(
         self,
@@ -175,9 +191,12 @@ class Caller:
             before = [step[name] for step in steps] if self.function.batched else steps[0][name]
             if not same(arguments[name], before):  # type: ignore[index]
                 found.append(input_named(name))
+        self._tell(found)
+
+    def _tell(self, found: Sequence[str]) -> None:
         for changed in found:
             self.changed.add(changed)
-            warn_once(self.name, changed)
+            warn_once(self.name, changed, told=self.probed)
 
     def _happened(self, error: BaseException) -> str:
         if isinstance(error, NotANumber | IsolationError):

@@ -8,14 +8,18 @@ import importlib.util
 import inspect
 import json
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import IO, Any
 
 from strategy_rl_envs.rewards.function import RewardFunction, described
 from strategy_rl_envs.rewards.numbers import NotANumber, read_many, read_raw
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def serve() -> None:
@@ -26,6 +30,8 @@ def serve() -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     order = json.loads(requests.readline())
+    if order["die_with_thread"]:
+        _be_killed_with_parent()
     answer, function = _attempt(lambda: load(order["module"], order["file"], order["function"]))
     _send(answers, {"value": None} if function else answer)
     if function is None:
@@ -35,9 +41,7 @@ def serve() -> None:
             request = json.loads(line)
             facts = _with_tuples(request["facts"], request["tuples"], function.batched)
 
-            def call(facts: dict[str, Any] = facts) -> Any:
-                return _call(function, facts, order["settings"], runner)
-
+            call = partial(_call, function, facts, request["settings"], runner)
             _send(answers, _attempt(call)[0])
 
 
@@ -101,8 +105,16 @@ def _with_tuples(facts: dict[str, Any], names: list[str], batched: bool) -> dict
     return facts
 
 
+def _be_killed_with_parent() -> None:
+    """Let Linux kill this process with the thread that started it, even in the midst of C code."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
 def _leave_with(parent: int) -> None:
-    """End with the parent, even in the midst of a call."""
+    """End with the parent, even in the midst of a call, unless that holds the interpreter."""
     while os.getppid() == parent:
         time.sleep(1.0)
     os._exit(1)

@@ -33,11 +33,15 @@ class Timed(Protocol):
 
 
 class Clock:
-    """Watches the function in `running`, which began at `started` (seconds of perf_counter)."""
+    """Watches the function in `running`, which began at `started` (seconds of perf_counter).
+
+    `rung` says that it was stopped, for whoever calls it to see where the function catches that.
+    """
 
     def __init__(self) -> None:
         self.running: Timed | None = None
         self.started = 0.0
+        self.rung = False
         self._armed_at: float | None = None
         self._earlier: tuple[Any, tuple[float, float]] = (None, (0.0, 0.0))
         self._patience = PATIENCE
@@ -90,6 +94,7 @@ class Clock:
         passed = perf_counter() - self.started
         if passed >= watched.deadline:
             signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+            self.rung = True
             raise DeadlinePassed
         if passed >= PATIENCE and not self._told:
             self._told = True

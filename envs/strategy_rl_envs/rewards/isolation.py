@@ -15,7 +15,7 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Mapping
-from threading import Event, Thread
+from threading import Event, Lock, RLock, Thread, current_thread, main_thread
 from typing import Any
 
 from strategy_rl_envs.rewards.deadline import PATIENCE, tell_waiting
@@ -27,30 +27,36 @@ _CHILD = "from strategy_rl_envs.rewards.child import serve; serve()"
 
 
 class Worker:
-    """One function with its settings in a child process, started at the first call."""
+    """One function in a child process, started at the first call; calls follow one another.
 
-    def __init__(self, function: RewardFunction, settings: Mapping[str, Any]) -> None:
+    Attributes:
+        users: How many hold it.
+    """
+
+    def __init__(self, function: RewardFunction) -> None:
+        self.users = 0
         self._name, self._batched = function.name, function.batched
-        self._order = {
-            "module": function.function.__module__,
-            "file": getattr(function.function, "__globals__", {}).get("__file__"),
-            "function": function.function.__qualname__,
-            "settings": dict(settings),
-        }
+        self._module, self._file, self._function = _place(function)
+        self._owner = os.getpid()
+        self._lock = Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._finalizer: weakref.finalize[Any, Any] | None = None
 
-    def ask(self, facts: Mapping[str, Any], deadline: float) -> Any:
+    def ask(self, facts: Mapping[str, Any], settings: Mapping[str, Any], deadline: float) -> Any:
         """Call the function; give what `read_raw` or `read_many` made of its answer.
 
         Raises:
             IsolationError: it raised, gave no number, ran too long, or its process ended.
         """
         try:
-            line = _line({"facts": facts, "tuples": self._tuples(facts)})
+            tuples = self._tuples(facts)
+            line = _line({"facts": facts, "tuples": tuples, "settings": settings})
         except (TypeError, ValueError) as error:
-            raise IsolationError(f"was to get facts that are no JSON: {error}") from error
-        answer = self._talk(line, deadline)
+            raise IsolationError(
+                f"was to get facts or settings that are no JSON: {error}"
+            ) from error
+        with self._lock:
+            answer = self._talk(line, deadline)
         if "error" in answer:
             raise IsolationError(answer["error"])
         if not self._batched:
@@ -71,12 +77,13 @@ class Worker:
 
     def _talk(self, line: bytes, deadline: float) -> dict[str, Any]:
         child = self._child
-        if child is None or child.poll() is not None:
+        if child is None or self._owner != os.getpid() or child.poll() is not None:
             self.close()
             child = self._start()
         return self._exchange(child, line, deadline)
 
     def _start(self) -> subprocess.Popen[bytes]:
+        self._owner = os.getpid()  # another one after a fork
         child = subprocess.Popen(
             [sys.executable, "-P", "-c", _CHILD],
             stdin=subprocess.PIPE,
@@ -84,8 +91,15 @@ class Worker:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             start_new_session=True,  # so that what it starts is killed with it
         )
-        self._child, self._finalizer = child, weakref.finalize(self, _end, child)
-        answer = self._exchange(child, _line(self._order), _START_SECONDS)
+        self._child, self._finalizer = child, weakref.finalize(self, _end, child, self._owner)
+        order = {
+            "module": self._module,
+            "file": self._file,
+            "function": self._function,
+            # Linux kills with the starting thread, and other threads may end long before us
+            "die_with_thread": current_thread() is main_thread(),
+        }
+        answer = self._exchange(child, _line(order), _START_SECONDS)
         if "error" in answer:
             self.close()
             raise IsolationError(f"cannot be loaded in a child process: {answer['error']}")
@@ -127,6 +141,42 @@ class Worker:
         return dict(json.loads(answer))
 
 
+class Hold:
+    """A user's share in a worker, which ends with the last one's `release` or disappearance."""
+
+    def __init__(self, key: _Key, worker: Worker, user: object) -> None:
+        self.worker = worker
+        self.release = weakref.finalize(user, _leave, key, worker)
+
+
+_Key = tuple[str, bool, tuple[str, str | None, str]]
+_workers: dict[_Key, Worker] = {}
+_workers_lock = RLock()  # a user may disappear while another one comes, in the same thread
+
+
+def hold(function: RewardFunction, user: object) -> Hold:
+    """Share in the one worker that this process has for a function; starts nothing."""
+    key = function.name, function.batched, _place(function)
+    with _workers_lock:
+        worker = _workers.get(key) or _workers.setdefault(key, Worker(function))
+        worker.users += 1
+        return Hold(key, worker, user)
+
+
+def _leave(key: _Key, worker: Worker) -> None:
+    with _workers_lock:
+        worker.users -= 1
+        if not worker.users:
+            _workers.pop(key)
+            worker.close()
+
+
+def _place(function: RewardFunction) -> tuple[str, str | None, str]:
+    """Module, file and name by which a child process finds a function."""
+    made = function.function
+    return made.__module__, getattr(made, "__globals__", {}).get("__file__"), made.__qualname__
+
+
 def _line(message: Any) -> bytes:
     return json.dumps(message).encode() + b"\n"
 
@@ -138,8 +188,10 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
     child.kill()
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Close the pipes and leave no process behind."""
+def _end(child: subprocess.Popen[bytes], owner: int) -> None:
+    """Close the pipes and leave no process behind; after a fork, that is for the owner to do."""
+    if owner != os.getpid():
+        return
     _kill(child)
     for pipe in (child.stdin, child.stdout):
         if pipe is not None:

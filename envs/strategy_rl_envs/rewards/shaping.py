@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-STD_FLOOR = 1e-6  # a component that was constant so far is not blown up by its first change
+STD_FLOOR = 1e-6  # below it a component was constant so far, and is only centred
+RUNNING_LIMIT = 10.0  # in standard deviations: a rare value must not outweigh a whole batch
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,21 @@ class Affine:
 
 
 class Running:
-    """(value - mean) / std, as the trainer last gave them by component; before that the value."""
+    """(value - mean) / std within +-RUNNING_LIMIT; before the trainer gives moments, the value."""
 
     def __init__(self) -> None:
         self.moments: dict[str, Affine] = {}
 
     def set(self, name: str, mean: float, std: float) -> None:
         """Take over a component's mean and standard deviation."""
-        self.moments[name] = Affine(mean, max(std, STD_FLOOR))
+        self.moments[name] = Affine(mean, std if std >= STD_FLOOR else 1.0)
+
+    def scaled(self, name: str, value: float) -> float:
+        """Scale one value of a component."""
+        affine = self.moments.get(name)
+        if affine is None:
+            return value
+        return min(max(affine(value), -RUNNING_LIMIT), RUNNING_LIMIT)
 
 
 @dataclass(frozen=True)
@@ -74,8 +82,7 @@ class Shape:
         """Scale and clip the value of a component."""
         scale = self.scale
         if scale is not None:
-            scale = scale.moments.get(name) if isinstance(scale, Running) else scale
-            value = value if scale is None else scale(value)
+            value = scale.scaled(name, value) if isinstance(scale, Running) else scale(value)
         if self.clip is not None:
             value = min(max(value, self.clip[0]), self.clip[1])
         return value

@@ -211,6 +211,20 @@ def choosy(output: str, reference: str) -> float:
     return float(output == reference)
 
 
+@reward(name="alone_only", batched=True)
+def alone_only(output: Sequence[str], reference: Sequence[str]) -> list[float]:
+    if len(output) > 1:
+        raise ValueError("one at a time")
+    return [overlap(*pair) for pair in zip(output, reference, strict=True)]
+
+
+@reward(name="holes", batched=True)
+def holes(output: Sequence[str], reference: Sequence[str]) -> list[float]:
+    """Has no number for the last of several steps."""
+    values = [overlap(*pair) for pair in zip(output, reference, strict=True)]
+    return values if len(values) == 1 else [*values[:-1], math.nan]
+
+
 def broken(output: str) -> float:
     raise ValueError("no idea")
 

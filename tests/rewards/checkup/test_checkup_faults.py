@@ -7,9 +7,10 @@ from typing import Any
 
 import gymnasium
 import pytest
-from planted import Dial, Headlines
+from planted import FACTS, REWARDS, Dial, Headlines
 
 from strategy_rl_envs.kit.errors import SettingError
+from strategy_rl_envs.rewards import WeightedReward
 from strategy_rl_envs.rewards.checkup import CheckUp, Finding, check_up
 from strategy_rl_envs.rewards.checkup.report import WIDTH
 
@@ -28,6 +29,12 @@ PLANTED: dict[str, tuple[list[Any], str]] = {
     ),
     "reseeds the process": (["seeding"], "changes what is not its own"),
     "keeps a state": (["grudging"], "depends on other steps"),
+    "fails on a batch": (["alone_only"], "fails on several steps at once"),
+    "NaN in a batch": (["holes"], "fails on several steps at once"),
+    "drops a batch": (
+        [{"name": "alone_only", "on_error": "drop"}],
+        "fails on several steps at once",
+    ),
     "outside its declared range": (["boastful"], "leaves its declared range"),
 }
 OUTPUT_CHECKS = {str(number) for number in range(8, 27)} | {"5", "29"}
@@ -133,6 +140,33 @@ def test_a_reward_that_always_fails_is_named_and_does_not_end_the_check_up() -> 
     result = checked("broken")
     assert "fails on steps of the task" in result.faults
     assert "no idea" in found(result, "1").meaning
+
+
+@pytest.mark.parametrize("name", ["alone_only", "holes"])
+def test_a_failure_on_several_steps_is_named_once(name: str) -> None:
+    result = checked(name)
+    assert result.faults == ("fails on several steps at once",)
+    assert found(result, "1").verdict == "ok"
+    assert "see check 3" in found(result, "4").meaning
+    assert max(map(len, result.table().splitlines())) <= WIDTH
+
+
+def test_steps_that_fail_alone_are_not_named_again_by_checks_3_and_4() -> None:
+    result = checked("broken")
+    assert [found(result, check).verdict for check in "134"] == ["fail", "n/a", "n/a"]
+
+
+def test_a_probe_that_fails_where_no_other_check_does_is_a_failure() -> None:
+    class Unprobed(WeightedReward):
+        def probe(self, facts: Any) -> Any:
+            raise ValueError("not twice")
+
+    env = Headlines(["overlap"])
+    env.reward = Unprobed(REWARDS, ["overlap"], FACTS)
+    result = check_up(env, steps=100)
+    assert result.faults == ("fails when probed",)
+    assert found(result, "4").verdict == "fail"
+    assert "not twice" in found(result, "4").meaning
 
 
 def test_outputs_on_which_the_reward_fails_are_not_called_ok() -> None:

@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import gymnasium
+import numpy as np
 import pytest
 
 from strategy_rl import Experiment, run
+from strategy_rl.cli import main
 from strategy_rl.cli_rewards import check_reward, read_reward, rescore
-from strategy_rl.episodes import Episode, Step, write_episodes
+from strategy_rl.collector import EpisodePlan
+from strategy_rl.env import EnvSlots
+from strategy_rl.episodes import (
+    Episode,
+    Step,
+    facts_from_json,
+    facts_to_json,
+    read_episodes,
+    write_episodes,
+)
 from strategy_rl.errors import EnvironmentFault, InputError, RunError
+from strategy_rl.evaluation import Label, RandomActor, play
 from strategy_rl.rescoring import facts_of, ranks
 from strategy_rl.rescoring import rescore as score_again
 from strategy_rl_envs.rewards import WeightedReward
+from strategy_rl_envs.rewards.composition import Score
 
 TASK = "strategy_rl_envs:strategy_rl/TinyReply-v0"
+SUMMARIZATION = "strategy_rl_envs:strategy_rl/Summarization-v0"
 CONFIG = f"name: tiny\ntask:\n  id: {TASK}\n  settings: {{num_rows: 24}}\n"
 PYTHON = """
 from strategy_rl_envs import reward
@@ -254,6 +271,95 @@ def test_an_episode_with_a_silent_step_is_counted_and_left_out() -> None:
 def test_texts_in_a_row_are_tuples_again_after_they_were_stored() -> None:
     stored = step(0.0, context=["a", "b"], references=["a"], output="c")
     assert facts_of(stored) == {"context": ("a", "b"), "references": ["a"], "output": "c"}
+
+
+def test_only_facts_that_were_tuples_are_tuples_again(tmp_path: Path) -> None:
+    facts = {"picked": ["a"], "references": ("b",), "flags": (), "nested": {"x": [1]}, "row": 3}
+    stored = replace(step(0.0), reward_inputs=facts_to_json(facts))
+    write_episodes(tmp_path / "e.jsonl", [episode("ppo", 0, stored)], {})
+    again = read_episodes(tmp_path / "e.jsonl")[1][0].steps[0]
+    assert facts_of(again) == facts
+
+
+def test_a_played_step_gives_its_reward_the_very_facts_again(tmp_path: Path) -> None:
+    """The texts of a document are tuples; a fact of the user's own is a list."""
+    given: list[dict[str, object]] = []
+
+    class Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
+        def step(self, action: Any) -> Any:
+            obs, reward, ended, cut, info = self.env.step(action)
+            info["reward_inputs"] = {**info["reward_inputs"], "own": ["a", "b"]}
+            given.append(info["reward_inputs"])
+            return obs, reward, ended, cut, info
+
+    slots = EnvSlots(lambda: Watched(gymnasium.make(SUMMARIZATION, disable_env_checker=True)), 1)
+    actor, rng = RandomActor(slots.action_space, 1), np.random.default_rng(0)
+    plans = [EpisodePlan(0, 0)]
+    episodes = play(actor, slots, plans, Label("random", "test", 0), rng=rng, keep_texts=True)
+    write_episodes(tmp_path / "e.jsonl", episodes, {})
+    (again,) = read_episodes(tmp_path / "e.jsonl")[1]
+    assert isinstance(given[0]["references"], tuple)
+    assert [facts_of(step) for step in again.steps] == given
+
+
+def test_facts_that_are_all_lists_stay_lists() -> None:
+    assert facts_from_json(facts_to_json({"picked": ["a"]}) or {}) == {"picked": ["a"]}
+
+
+def test_a_step_that_gives_no_facts_is_stored_as_silent() -> None:
+    assert facts_to_json(None) is None
+    assert facts_to_json({}) == {}
+
+
+@pytest.mark.parametrize("picked", [["a"], ("a",)])
+def test_a_reward_sees_the_container_that_it_saw_in_training(picked: Sequence[str]) -> None:
+    """The function pays by the type of what it is given, and knows no other fact."""
+    seen: list[set[str]] = []
+
+    def score_many(steps: Sequence[dict[str, object]]) -> list[Score]:
+        seen.extend(set(given) for given in steps)
+        return composition.score_many(steps)
+
+    pays = {"kind": lambda picked: float(isinstance(picked, list))}
+    composition = WeightedReward(pays, ["kind"], ["picked"])
+    before = composition.score({"picked": picked}).reward
+    stored = replace(step(before), reward_inputs=facts_to_json({"picked": picked}))
+    found, _ = score_again([{"ppo": [episode("ppo", 0, stored)]}], score_many)
+    assert found["ppo"].after.mean == before
+    assert seen == [{"picked"}]
+
+
+def test_a_file_that_a_run_names_is_run_only_where_it_is_trusted(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path, [episode("ppo", 0, tiny_step(True))])
+    code = PYTHON.format(name="from_elsewhere", value="1.0")
+    file = text_file(tmp_path / "rewards_from_elsewhere.py", code)
+    text_file(folder / "config.yaml", f"{CONFIG}imports: [{file}]\n")
+    terms = text_file(tmp_path / "r.yaml", "- from_elsewhere\n")
+    with pytest.raises(InputError, match="--trust-imports"):
+        rescore(folder, reward=terms, samples=20)
+    assert rescore(folder, reward=terms, samples=20, trust_imports=True) == 0
+
+
+def test_the_verb_passes_on_that_a_run_is_trusted(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path, [episode("ppo", 0, tiny_step(True))])
+    code = PYTHON.format(name="from_afar", value="1.0")
+    file = text_file(tmp_path / "rewards_from_afar.py", code)
+    text_file(folder / "config.yaml", f"{CONFIG}imports: [{file}]\n")
+    terms = text_file(tmp_path / "r.yaml", "- from_afar\n")
+    words = ["rescore", str(folder), "--reward", str(terms)]
+    assert main(words) == InputError.exit_code
+    assert main([*words, "--trust-imports"]) == 0
+
+
+def test_a_running_scale_cannot_be_rescored(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path, [episode("ppo", 0, tiny_step(True))])
+    running = text_file(
+        tmp_path / "r.yaml", "- wrong_answer\n- {name: right_answer, scale: running}\n"
+    )
+    with pytest.raises(InputError, match=r"running of right_answer .*give scale: {shift"):
+        rescore(folder, reward=running, samples=20)
+    fixed = text_file(tmp_path / "f.yaml", "- {name: right_answer, scale: {shift: 1, divide: 2}}\n")
+    assert rescore(folder, reward=fixed, samples=20) == 0
 
 
 def test_level_policies_share_a_rank() -> None:

@@ -22,14 +22,16 @@ from strategy_rl_envs.rewards.checkup.scoring import (
     Composition,
     Scored,
     declared_bounds,
-    score_all,
     score_one,
+    score_together,
 )
 
 PROBED = 40  # steps that are scored several times over
 SECONDS = 8.0  # for all of that; a slow reward is probed on fewer steps
 CALLS_A_STEP = 14
 REPEATS = 5
+_BATCH = "batch = single = shuffled"
+_TOGETHER = "fails on several steps at once"
 _CHANGES = re.compile(r"^reward '[^']*' changes ")
 SAME = 1e-9
 SAME_IN_A_BATCH = 1e-6  # a model's padding moves the last digits
@@ -58,12 +60,14 @@ def contract_findings(
     probed = spread_out(facts, int(min(PROBED, max(5, SECONDS / (CALLS_A_STEP * pace)))))
     milliseconds = _time_each(reward, probed)
     repeatable = _repeatable(reward, probed)
-    noisy = not_applicable("3", "batch = single = shuffled", "the reward is noisy: see check 2")
+    scores = [score_one(reward, facts) for facts in probed]
+    sound = [f for f, score in zip(probed, scores, strict=True) if math.isfinite(score.reward)]
+    batch = _same_in_a_batch(reward, sound, noisy=repeatable.verdict != "ok")
     return [
-        _finite(played, [score_one(reward, facts) for facts in probed]),
+        _finite(played, scores),
         repeatable,
-        _same_in_a_batch(reward, probed) if repeatable.verdict == "ok" else noisy,
-        _leaves_alone(reward, probed),
+        batch,
+        _leaves_alone(reward, sound, batch),
         _edges(reward, probed, reads_output),
         _timing(milliseconds),
         _in_bounds(reward, played),
@@ -71,7 +75,7 @@ def contract_findings(
 
 
 def _unprobed() -> list[Finding]:
-    names = ["same input, same value", "batch = single = shuffled"]
+    names = ["same input, same value", _BATCH]
     names += ["leaves inputs and process alone", "edge outputs", "time a call", "declared range"]
     return [
         not_applicable(str(number), name, "no step could be scored")
@@ -122,18 +126,26 @@ def _repeatable(reward: Composition, probed: Sequence[Facts]) -> Finding:
     )
 
 
-def _same_in_a_batch(reward: Composition, probed: Sequence[Facts]) -> Finding:
-    alone = np.array([score_one(reward, facts).reward for facts in probed])
-    together = np.array([score.reward for score in score_all(reward, probed)])
-    order = Random(0).sample(range(len(probed)), len(probed))
-    shuffled = np.empty(len(probed))
-    shuffled[order] = [score.reward for score in score_all(reward, [probed[i] for i in order])]
-    apart = np.nan_to_num(np.maximum(np.abs(together - alone), np.abs(shuffled - alone)))
-    scale = max(1.0, float(np.nanmax(np.abs(alone), initial=0.0)))
+def _same_in_a_batch(reward: Composition, sound: Sequence[Facts], *, noisy: bool) -> Finding:
+    """Steps that have a reward alone must have the same one together, in any order."""
+    if not sound:
+        return not_applicable("3", _BATCH, "the reward fails on each step alone: see check 1")
+    order = Random(0).sample(range(len(sound)), len(sound))
+    alone = np.array([score_one(reward, facts).reward for facts in sound])
+    try:
+        together = np.array(_rewards(reward, sound))
+        shuffled = np.empty(len(sound))
+        shuffled[order] = _rewards(reward, [sound[i] for i in order])
+    except Exception as error:
+        return _fails_together(len(sound), error)
+    if noisy:
+        return not_applicable("3", _BATCH, "the reward is noisy: see check 2")
+    apart = np.maximum(np.abs(together - alone), np.abs(shuffled - alone))
+    scale = max(1.0, float(np.abs(alone).max()))
     verdict = graded(float(apart.max()) / scale, warn=SAME_IN_A_BATCH, fail=1e-3)
     return Finding(
         check="3",
-        name="batch = single = shuffled",
+        name=_BATCH,
         verdict=verdict,
         shown=f"differs by {apart.max():.2g}",
         threshold=f"{SAME_IN_A_BATCH:.0e}",
@@ -142,17 +154,48 @@ def _same_in_a_batch(reward: Composition, probed: Sequence[Facts]) -> Finding:
         else "a step's reward changes with the steps scored before or beside it: it keeps a state",
         fault=None if verdict == "ok" else "depends on other steps",
         value=float(apart.max()),
-        rows=worst_rows(zip(apart - SAME_IN_A_BATCH, map(_row, probed), strict=True)),
+        rows=worst_rows(zip(apart - SAME_IN_A_BATCH, map(_row, sound), strict=True)),
     )
 
 
-def _leaves_alone(reward: Composition, probed: Sequence[Facts]) -> Finding:
+def _rewards(reward: Composition, facts: Sequence[Facts]) -> Sequence[float]:
+    """The rewards of steps scored at once.
+
+    Raises:
+        ValueError: One of them has none.
+        Exception: Whatever the reward raises.
+    """
+    scores = score_together(reward, facts)
+    for score in scores:
+        if not math.isfinite(score.reward):
+            raise ValueError(score.fault or f"the reward is {score.reward}")
+    return [score.reward for score in scores]
+
+
+def _fails_together(steps: int, error: Exception) -> Finding:
+    return Finding(
+        check="3",
+        name=_BATCH,
+        verdict="fail",
+        shown="fails together",
+        threshold=f"{SAME_IN_A_BATCH:.0e}",
+        meaning=f"{steps} steps have a reward alone but not together: {error}",
+        fault=_TOGETHER,
+    )
+
+
+def _leaves_alone(reward: Composition, sound: Sequence[Facts], batch: Finding) -> Finding:
     """The composition itself watches its functions while it is probed."""
     name = "leaves inputs and process alone"
+    if not sound:
+        return not_applicable("4", name, "the reward fails on each step alone: see check 1")
     try:
-        noticed = [finding.message for finding in reward.probe(probed)]
-    except Exception:
-        return not_applicable("4", name, "the reward fails: see checks 1 and 5")
+        noticed = [finding.message for finding in reward.probe(sound)]
+    except Exception as error:
+        if batch.fault == _TOGETHER:
+            return not_applicable("4", name, "the reward fails on steps together: see check 3")
+        meaning = f"a probe fails on steps that have a reward: {error}"
+        return Finding("4", name, "fail", "probe fails", "0", meaning, fault="fails when probed")
     changed = [message for message in noticed if _CHANGES.search(message)]
     return Finding(
         check="4",

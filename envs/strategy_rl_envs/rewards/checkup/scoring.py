@@ -46,9 +46,14 @@ def score_all(reward: Composition, facts: Sequence[Facts]) -> list[Scored]:
     if not facts:
         return []
     try:
-        return [_read(score) for score in reward.score_many(facts)]
+        return score_together(reward, facts)
     except Exception:
         return [score_one(reward, given) for given in facts]
+
+
+def score_together(reward: Composition, facts: Sequence[Facts]) -> list[Scored]:
+    """Score steps at once; what the reward raises is raised."""
+    return [_read(score) for score in reward.score_many(facts)]
 
 
 def declared_bounds(reward: Composition) -> dict[str, tuple[float, float]]:
