@@ -15,7 +15,7 @@ from gymnasium.envs.registration import load_env_creator
 
 from strategy_rl.backbone import BackboneSettings, LoraSettings, load_backbone
 from strategy_rl.collector import EpisodePlan
-from strategy_rl.config import BackboneConfig, Experiment, RewardTerm
+from strategy_rl.config import BackboneConfig, Experiment, RewardTerm, TaskConfig
 from strategy_rl.env import EnvSlots, Moments, find_spec, make_slots
 from strategy_rl.errors import InputError
 from strategy_rl.evaluation import plan_split
@@ -71,7 +71,7 @@ def make_world(experiment: Experiment) -> World:
     judge = experiment.evaluation.reward
     reward = experiment.reward
     train = split_slots(experiment, "train", reward, experiment.ppo.num_envs)
-    splits = "split" in constructor_parameters(experiment.task.id)
+    splits = "split" in _constructor_parameters(experiment.task.id)
     same_rows = train.num_rows is not None and not splits
     if same_rows:
         log.warning(
@@ -90,37 +90,50 @@ def make_world(experiment: Experiment) -> World:
 
 
 def split_slots(experiment: Experiment, split: str, reward: Reward, num_slots: int) -> EnvSlots:
-    """Environments of one split, told the split and the reward where they take them.
+    """Environments of one split.
 
     Raises:
         InputError: The id is unknown, the task refuses its settings, or it takes no reward.
     """
-    accepted = constructor_parameters(experiment.task.id)
-    settings: dict[str, Any] = dict(experiment.task.settings)
+    task = experiment.task
+    return make_slots(task.id, task_settings(task, split, reward), num_slots)
+
+
+def task_settings(task: TaskConfig, split: str, reward: Reward) -> dict[str, Any]:
+    """What a task's constructor is given: its settings, and split and reward where it takes them.
+
+    Raises:
+        InputError: There is no such task, or it takes no reward.
+    """
+    accepted = _constructor_parameters(task.id)
+    settings: dict[str, Any] = dict(task.settings)
     if "split" in accepted:
         settings["split"] = split
     if reward:
         if "reward" not in accepted:
-            raise InputError(f"reward: {experiment.task.id} takes no reward; leave the section out")
-        settings["reward"] = [plain_term(term) for term in reward]
-    return make_slots(experiment.task.id, settings, num_slots)
+            raise InputError(
+                f"reward: {task.id} takes no reward; leave it out, or let its constructor take one"
+            )
+        settings["reward"] = plain_reward(reward)
+    return settings
 
 
-def plain_term(term: RewardTerm) -> dict[str, Any]:
-    """A term as environments take it: only what was said; a packaged model as its folder."""
-    plain = term.model_dump(by_alias=True, exclude_defaults=True) | {"name": term.name}
-    if "settings" in plain:
-        plain["settings"] = {
-            name: str(resolve_model(value))
-            if isinstance(value, str) and value.startswith(PREFIX)
-            else value
-            for name, value in plain["settings"].items()
-        }
+def plain_reward(reward: Reward) -> list[dict[str, Any]]:
+    """A reward as environments take it: only what was said; a packaged model as its folder."""
+
+    def resolved(value: Any) -> Any:
+        is_packaged = isinstance(value, str) and value.startswith(PREFIX)
+        return str(resolve_model(value)) if is_packaged else value
+
+    plain = []
+    for term in reward:
+        said = term.model_dump(by_alias=True, exclude_defaults=True)
+        settings = {name: resolved(value) for name, value in term.settings.items()}
+        plain.append({**said, "name": term.name, **({"settings": settings} if settings else {})})
     return plain
 
 
-def constructor_parameters(task_id: str) -> set[str]:
-    """Names of what the constructor of a task takes."""
+def _constructor_parameters(task_id: str) -> set[str]:
     spec = find_spec(task_id)
     entry = spec.entry_point or spec.vector_entry_point
     try:

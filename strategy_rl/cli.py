@@ -13,9 +13,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,11 +23,8 @@ import strategy_rl
 from strategy_rl.errors import ConfigError, InputError, MemoryFault, RunError, StrategyRLError
 
 if TYPE_CHECKING:
-    from gymnasium.envs.registration import EnvSpec
-
     from strategy_rl.runner import Run
 
-_TASK_KIT = "strategy_rl_envs"
 _BROKEN_INVARIANT = 3
 _LIBRARIES = "torch transformers gymnasium numpy pydantic peft safetensors tensorboard"
 
@@ -38,6 +34,7 @@ class _Verb(NamedTuple):
     example: str
     function: Callable[[argparse.Namespace], int]
     arguments: tuple[str, ...]
+    required: tuple[str, ...] = ()  # those of the options that must be given
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -100,8 +97,8 @@ def _build_parser() -> argparse.ArgumentParser:
         example = f"example: strategy-rl {verb.example}"
         sub = verbs.add_parser(name, help=verb.summary, description=verb.summary, epilog=example)
         for argument in verb.arguments:
-            options = dict(_ARGUMENTS[argument])
-            sub.add_argument(options.pop("flag", argument), **options)
+            required: dict[str, Any] = {"required": True} if argument in verb.required else {}
+            sub.add_argument(argument, **_ARGUMENTS[argument], **required)
     return parser
 
 
@@ -180,36 +177,9 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _tasks(args: argparse.Namespace) -> int:
-    for module in [_TASK_KIT, *args.modules]:
-        try:
-            import_module(module)
-        except ImportError as error:
-            raise InputError(f"{module} cannot be imported: {error}; install it") from error
-        for spec in _specs_of(module):
-            print(f"{module}:{spec.id}\n    {_first_line(spec)}")
-    return 0
+    from strategy_rl.cli_tasks import list_tasks
 
-
-def _specs_of(module: str) -> Iterator[EnvSpec]:
-    from gymnasium.envs.registration import registry
-
-    package = module.partition(".")[0]
-    for name in sorted(registry):
-        entry = registry[name].entry_point or registry[name].vector_entry_point
-        home = entry if isinstance(entry, str) else getattr(entry, "__module__", "")
-        if home.partition(":")[0].partition(".")[0] == package:
-            yield registry[name]
-
-
-def _first_line(spec: EnvSpec) -> str:
-    from gymnasium.envs.registration import load_env_creator
-
-    entry = spec.entry_point or spec.vector_entry_point
-    try:
-        creator = load_env_creator(entry) if isinstance(entry, str) else entry
-    except (ImportError, AttributeError) as error:
-        return f"cannot be imported: {error}"
-    return (creator.__doc__ or "").strip().partition("\n")[0]
+    return list_tasks(args.modules)
 
 
 def _models(args: argparse.Namespace) -> int:
@@ -252,14 +222,14 @@ def _self_check(args: argparse.Namespace) -> int:
 def _check_reward(args: argparse.Namespace) -> int:
     from strategy_rl.cli_rewards import check_reward
 
-    options = {"run": args.of_run, "out": args.json, "steps": args.steps, "seed": args.seed}
+    options = {"run": args.run, "out": args.json, "steps": args.steps, "seed": args.seed}
     return check_reward(args.target, reward=args.reward, **options)
 
 
 def _rescore(args: argparse.Namespace) -> int:
     from strategy_rl.cli_rewards import rescore
 
-    options = {"reward": args.needed_reward, "out": args.json}
+    options = {"reward": args.reward, "out": args.json}
     return rescore(args.run, **options, trust_imports=args.trust_imports)
 
 
@@ -333,19 +303,9 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "--reward": {
         "type": Path,
         "metavar": "FILE",
-        "help": "check this reward instead: a YAML list, or Python with @reward functions",
+        "help": "another reward: a YAML list, or Python with @reward functions",
     },
-    "--needed-reward": {
-        "flag": "--reward",
-        "dest": "needed_reward",
-        "type": Path,
-        "required": True,
-        "metavar": "FILE",
-        "help": "the other reward: a YAML list, or Python with @reward functions",
-    },
-    "--of-run": {
-        "flag": "--run",
-        "dest": "of_run",
+    "--run": {
         "type": Path,
         "metavar": "RUN",
         "help": "a finished run, whose SFT policy's episodes are looked at too",
@@ -429,13 +389,14 @@ _VERBS = {
         "Look for what is wrong with a reward before a policy finds it.",
         "check-reward experiments/reply_selection/demo.yaml --steps 300",
         _check_reward,
-        ("target", "--reward", "--of-run", "--json", "--steps", "--seed"),
+        ("target", "--reward", "--run", "--json", "--steps", "--seed"),
     ),
     "rescore": _Verb(
         "Judge a run's stored episodes by another reward, without playing them again.",
         "rescore runs/smoke --reward my_rewards.py",
         _rescore,
-        ("run", "--needed-reward", "--json", "--trust-imports"),
+        ("run", "--reward", "--json", "--trust-imports"),
+        required=("--reward",),
     ),
     "rewards": _Verb(
         "List the reward functions that an experiment file can name.",

@@ -93,13 +93,14 @@ def rescore(
         InputError: The run or the reward cannot be used.
         EnvironmentFault: The reward fails.
     """
+    from strategy_rl.folder import experiment_of
     from strategy_rl.report.run_folder import find_runs, read_run
     from strategy_rl.rescoring import rescore as score_again
 
     paths = find_runs([run])
     terms = read_reward(reward)
     _refuse_running(reward, terms)
-    experiment = _experiment_of_run(paths[0], trust_imports)
+    experiment = experiment_of(paths[0], trust_imports=trust_imports)
     env = _make(experiment, terms, "test")
     try:
         composition = _composition(env)
@@ -187,34 +188,19 @@ def _refuse_running(path: Path, terms: Sequence[RewardTerm]) -> None:
         )
 
 
-def _experiment_of_run(path: Path, trust_imports: bool) -> Experiment:
-    if not (path / "config.yaml").is_file():
-        raise RunError(f"{path} is no run folder: it holds no config.yaml")
-    experiment = load_experiment(path / "config.yaml")
-    load_imports(experiment.imports, trust=trust_imports)
-    return experiment
-
-
 def _make(
     experiment: Experiment, terms: Sequence[RewardTerm], split: str
 ) -> gymnasium.Env[Any, Any]:
     """The environment of an experiment, with its reward."""
     import gymnasium
 
-    from strategy_rl.assembly import constructor_parameters, plain_term  # heavy
+    from strategy_rl.assembly import task_settings  # heavy
     from strategy_rl.env import find_spec
 
     task = experiment.task.id
-    settings: dict[str, Any] = dict(experiment.task.settings)
     if find_spec(task).entry_point is None:
         raise InputError(f"{task}: has a vector_entry_point only; register an entry_point too")
-    accepted = constructor_parameters(task)
-    if "split" in accepted:
-        settings["split"] = split
-    if terms:
-        if "reward" not in accepted:
-            raise InputError(f"{task} takes no reward; its constructor needs `reward=`")
-        settings["reward"] = [plain_term(term) for term in terms]
+    settings = task_settings(experiment.task, split, terms)
     try:
         return gymnasium.make(task, disable_env_checker=True, **settings)
     except Exception as error:  # a constructor refuses what the user gave

@@ -1,4 +1,4 @@
-"""Two verbs for authors of tasks: `new-task` writes one to begin with, `check-env` tests one."""
+"""Verbs about tasks: `tasks` lists them, `new-task` writes one, `check-env` tests one."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ import importlib.util
 import keyword
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from importlib import import_module
 from importlib.resources import files as package_files
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from strategy_rl.config.names import name_fault, shorten
 from strategy_rl.errors import EnvironmentFault, InputError, RunError
 
+if TYPE_CHECKING:
+    from gymnasium.envs.registration import EnvSpec
+
+_TASK_KIT = "strategy_rl_envs"
 KINDS = ("selection", "numbers")
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _NAME_RULE = "a lower-case Python name of at most 40 characters, such as ticket_routing"
@@ -25,6 +30,40 @@ _FILES = {
     "test": ("test_{name}.py", "tests"),
     "md": ("{name}.md", "a section for your README"),
 }
+
+
+def list_tasks(modules: Sequence[str] = ()) -> int:
+    """Print the tasks of the kit and of further modules, a line each with what they are about."""
+    for module in [_TASK_KIT, *modules]:
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise InputError(f"{module} cannot be imported: {error}; install it") from error
+        for spec in _specs_of(module):
+            print(f"{module}:{spec.id}\n    {_first_line(spec)}")
+    return 0
+
+
+def _specs_of(module: str) -> Iterator[EnvSpec]:
+    from gymnasium.envs.registration import registry
+
+    package = module.partition(".")[0]
+    for name in sorted(registry):
+        entry = registry[name].entry_point or registry[name].vector_entry_point
+        home = entry if isinstance(entry, str) else getattr(entry, "__module__", "")
+        if home.partition(":")[0].partition(".")[0] == package:
+            yield registry[name]
+
+
+def _first_line(spec: EnvSpec) -> str:
+    from gymnasium.envs.registration import load_env_creator
+
+    entry = spec.entry_point or spec.vector_entry_point
+    try:
+        creator = load_env_creator(entry) if isinstance(entry, str) else entry
+    except (ImportError, AttributeError) as error:
+        return f"cannot be imported: {error}"
+    return (creator.__doc__ or "").strip().partition("\n")[0]
 
 
 def new_task(name: str, folder: Path, kind: str = "selection") -> int:
@@ -103,12 +142,11 @@ def check_env(
         raise InputError(f"--episodes: got {episodes}, expected 1 or more")
     task_id, values = task, _read_settings(settings)
     if task.endswith((".yaml", ".yml")):
-        from strategy_rl.assembly import plain_term
+        from strategy_rl.assembly import plain_reward
         from strategy_rl.config import load_experiment
 
         experiment = load_experiment(task)
-        terms = experiment.reward
-        reward = [plain_term(term) for term in terms]
+        reward = plain_reward(experiment.reward)
         given = {**experiment.task.settings, **({"reward": reward} if reward else {})}
         task_id, values = experiment.task.id, {**given, **values}
         imports = [*experiment.imports, *imports]

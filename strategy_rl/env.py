@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -40,6 +40,30 @@ class ResetResult(NamedTuple):
 
     obs: Any
     info: dict[str, Any]
+
+
+@runtime_checkable
+class Composition(Protocol):
+    """What the trainer asks of a task's `reward`; the task kit's `WeightedReward` answers."""
+
+    @property
+    def normalised(self) -> tuple[str, ...]:
+        """Names of the components that `set_moments` scales."""
+
+    def set_progress(self, progress: float) -> None:
+        """Move scheduled weights to where they are after this share of the training."""
+
+    def set_moments(self, moments: Moments) -> None:
+        """Scale by these."""
+
+    def probe(self, facts: Sequence[Mapping[str, Any]]) -> Sequence[Any]:
+        """Try every component; gives findings with `component`, `severity` and `message`."""
+
+    def timings(self) -> Mapping[str, tuple[int, float]]:
+        """Calls and seconds by component."""
+
+    def close(self) -> None:
+        """End what calls have started."""
 
 
 class EnvSlots:
@@ -76,10 +100,10 @@ class EnvSlots:
         self._reward_phase: tuple[float, Moments] = (0.0, {})
 
     @property
-    def rewards(self) -> list[Any]:
-        """The reward compositions of the environments that have been made; none in most tasks."""
+    def rewards(self) -> list[Composition]:
+        """Those of the environments that have been made; none where tasks know of no such thing."""
         found = (getattr(env.unwrapped, "reward", None) for env in self._envs)
-        return [reward for reward in found if hasattr(reward, "set_progress")]
+        return [reward for reward in found if isinstance(reward, Composition)]
 
     def set_reward_phase(self, progress: float, moments: Moments) -> None:
         """Tell every environment's reward how far training is, and how its values are spread.
@@ -90,7 +114,9 @@ class EnvSlots:
         """
         self._reward_phase = progress, moments
         for reward in self.rewards:
-            _tell(reward, self._reward_phase)
+            asked = set(reward.normalised)
+            reward.set_progress(progress)
+            reward.set_moments({n: m for n, m in moments.items() if n.partition("/")[0] in asked})
 
     def group(self, row: int | None) -> str | None:
         """The label that a row shares with those it must be resampled with."""
@@ -107,8 +133,7 @@ class EnvSlots:
         """Start an episode in each slot named."""
         while len(self._envs) <= max(slots, default=0):
             self._envs.append(_made(self._make))
-            for reward in self.rewards[-1:]:
-                _tell(reward, self._reward_phase)
+            self.set_reward_phase(*self._reward_phase)
         results = []
         for slot, seed, option in zip(slots, seeds, options, strict=True):
             self._replays[slot] = _Replay(seed, option)
@@ -188,16 +213,9 @@ class EnvSlots:
     def close(self) -> None:
         """Close every environment, and what its rewards have started."""
         for reward in self.rewards:
-            getattr(reward, "close", tuple)()
+            reward.close()
         for env in self._envs:
             env.close()
-
-
-def _tell(reward: Any, phase: tuple[float, Moments]) -> None:
-    progress, moments = phase
-    reward.set_progress(progress)
-    asked = set(reward.normalised)
-    reward.set_moments({n: m for n, m in moments.items() if n.partition("/")[0] in asked})
 
 
 class VectorSlots(EnvSlots):
@@ -283,10 +301,10 @@ class VectorSlots(EnvSlots):
         return results
 
     @property
-    def rewards(self) -> list[Any]:
-        """The reward composition that all episodes share."""
+    def rewards(self) -> list[Composition]:
+        """The one that all episodes share."""
         reward = getattr(self._vector.unwrapped, "reward", None)
-        return [reward] if hasattr(reward, "set_progress") else []
+        return [reward] if isinstance(reward, Composition) else []
 
     def close(self) -> None:
         """Close the vector environment too."""

@@ -17,11 +17,10 @@ from strategy_rl.episodes import Action, Episode, Step, facts_to_json, plain
 from strategy_rl.errors import EnvironmentFault
 from strategy_rl.policy.policy import Policy
 from strategy_rl.policy.spaces import CANDIDATES, MASK
-from strategy_rl.seeding import derive_seed, generator
+from strategy_rl.seeding import derive_seed
 
 log = logging.getLogger(__name__)
 
-PROBED_STEPS = 8  # of an episode
 MAX_NUMBERS = 64  # of an array in an episode that keeps no texts
 
 
@@ -236,35 +235,6 @@ def plan_split(
     return [EpisodePlan(derive_seed(seed, "episode", split, row), row) for row in rows]
 
 
-def probe_rewards(slots: EnvSlots, plans: Sequence[EpisodePlan], seed: int) -> list[Any]:
-    """Try every component of the reward on real steps, before anything is trained on it.
-
-    Returns:
-        The findings of the task's own reward composition; empty where it has none.
-
-    Raises:
-        EnvironmentFault: A component fails, or gives what is no reward.
-    """
-    if not slots.rewards or not hasattr(slots.rewards[0], "probe"):
-        return []
-    actor = RandomActor(slots.action_space, len(slots.special_actions))
-    rng = generator(seed, "reward-probe")
-    facts = []
-    for plan in plans:
-        obs, info = slots.reset([0], [plan.seed], [plan.options])[0]
-        for _ in range(PROBED_STEPS):
-            choice = actor.act([obs], [info], rng)[0]
-            answer = slots.step([0], [choice.action])[0]
-            obs, info = answer.obs, answer.info
-            facts.append(info.get("reward_inputs"))
-            if answer.terminated or answer.truncated:
-                break
-    try:
-        return list(slots.rewards[0].probe([given for given in facts if given]))
-    except Exception as error:
-        raise EnvironmentFault(f"the reward fails before training: {error}") from error
-
-
 def require_reward(info: Mapping[str, Any]) -> None:
     """Refuse a step that is judged and has no reward.
 
@@ -276,31 +246,6 @@ def require_reward(info: Mapping[str, Any]) -> None:
             f"{info['reward_dropped']}; `on_error: drop` is for training, and a row that is judged "
             "needs its reward"
         )
-
-
-def reward_spread(
-    policy: Policy,
-    slots: EnvSlots,
-    plans: Sequence[EpisodePlan],
-    rng: np.random.Generator,
-    repeats: int = 8,
-) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """How much the return of one row varies when the policy samples: what PPO can learn from.
-
-    Returns:
-        Metrics, and the values of each component of the reward, by step.
-    """
-    repeated = [plan for plan in plans for _ in range(repeats)]
-    rollout = collect_episodes(policy, slots, repeated, rng)
-    returns = np.full(len(repeated), np.nan)  # NaN: the episode was dropped
-    returns[rollout.episode_columns] = rollout.episode_returns
-    by_row = returns.reshape(len(plans), repeats)
-    spread = np.nanstd(by_row[np.isfinite(by_row).any(axis=1)], axis=1)
-    figures = {
-        "rollout/reward_spread_mean": float(spread.mean()),
-        "rollout/reward_spread_zero_share": float((spread < 1e-3).mean()),
-    }
-    return figures, rollout.reward_values
 
 
 def _step(

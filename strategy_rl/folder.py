@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from strategy_rl import files
-from strategy_rl.config import Experiment, dump_yaml, shorten
+from strategy_rl.config import Experiment, dump_yaml, load_experiment, shorten
 from strategy_rl.errors import InputError, Interrupted, MemoryFault, RunError, StorageError
+from strategy_rl.imports import load_imports
 
 CONFIG, SEEDS = "config.yaml", "seeds.json"
 STATUS, ENVIRONMENT = "status.json", "environment.json"
@@ -125,6 +126,20 @@ def describe_environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
+
+
+def experiment_of(path: Path, *, trust_imports: bool) -> Experiment:
+    """The experiment of a run's folder, with the Python files that it needs.
+
+    Raises:
+        RunError: It is no run folder.
+        InputError: It names Python files that were never run from an experiment file here.
+    """
+    if not (path / CONFIG).is_file():
+        raise RunError(f"{path} is no run folder: it holds no {CONFIG}")
+    experiment = load_experiment(path / CONFIG)
+    load_imports(experiment.imports, trust=trust_imports)
+    return experiment
 
 
 def deciding_fields(experiment: Experiment) -> dict[str, Any]:

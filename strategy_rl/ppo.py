@@ -6,7 +6,6 @@ decisions, so that one loop serves every action space.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from strategy_rl.moments import figures, one_part
 from strategy_rl.policy.network import Representation
 from strategy_rl.policy.observations import ObservationBatch
 from strategy_rl.policy.policy import Policy
+from strategy_rl.reference import Reference
 from strategy_rl.seeding import generator
 from strategy_rl.training import (
     Hooks,
@@ -42,7 +42,6 @@ from strategy_rl.training import (
 )
 
 RATIO_TOLERANCE = 1e-4  # batch shape alone moves the last bits of float32
-KL_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -62,25 +61,6 @@ class Task:
     reference: Reference | None
     histograms_every: int = 10
     checkpoint_every: int = 10
-
-
-class Reference:
-    """The policy as SFT left it, frozen; texts and frozen backbone are shared with the live one.
-
-    Attributes:
-        left_out: Bool, (actions,): what the reference knows nothing of, so that the KL leaves it
-            out: special actions that no demonstration takes. None where there are none.
-    """
-
-    def __init__(self, policy: Policy, left_out: Tensor | None = None) -> None:
-        self.left_out = left_out
-        self.network = copy.deepcopy(policy.network).requires_grad_(False)
-        self.backbone = policy.backbone_state()
-
-    def stored(self, policy: Policy, rollout: Rollout) -> Tensor:
-        """The reference's distributions over a rollout's decisions, (N, width)."""
-        with policy.lent_to(self.network, self.backbone):
-            return policy.evaluate(rollout.batch).distribution.stored
 
 
 @dataclass(frozen=True)
@@ -376,21 +356,6 @@ def rollout_metrics(rollout: Rollout, policy: Policy) -> dict[str, float]:
         for name, share in zip(names, shares[len(shares) - len(names) :], strict=True):
             metrics[f"rollout/special_action_share/{name}"] = float(share)
     return metrics
-
-
-def check_reference(policy: Policy, reference: Reference, rollout: Rollout) -> None:
-    """Before the first update the policy is the reference.
-
-    Raises:
-        DivergenceError: It is not.
-    """
-    stored = reference.stored(policy, rollout)
-    kl = policy.rebuild(rollout.stored).kl(policy.rebuild(stored)).abs().max()
-    if float(kl) > KL_TOLERANCE:
-        raise DivergenceError(
-            f"the KL to the reference starts at {float(kl):.2e}, expected at most {KL_TOLERANCE}: "
-            "the reference is not the policy that PPO starts from"
-        )
 
 
 def _reward_scale(counters: dict[str, float], rollout: Rollout, config: PPOConfig) -> float:

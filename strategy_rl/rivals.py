@@ -9,6 +9,7 @@ environments, no task.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ from strategy_rl.policy.spaces import MASK
 
 State = tuple[float, ...]
 _QUANTILES = np.linspace(0, 1, 41)
-_FORCED = 3.0  # confidence where the special action is illegal: above every threshold
+_FORCED = math.inf  # confidence where the special action is illegal: above every threshold
 _ASCENT_PASSES = 3
 
 

@@ -24,7 +24,8 @@ from strategy_rl.errors import DivergenceError
 from strategy_rl.imports import load_imports
 from strategy_rl.policy import ObservationBatch, Policy
 from strategy_rl.policy.distributions import ILLEGAL
-from strategy_rl.ppo import Coefficients, Reference, Updates, check_reference, ppo_state
+from strategy_rl.ppo import Coefficients, Updates, ppo_state
+from strategy_rl.reference import Reference, check_reference
 from strategy_rl.seeding import generator, seed_torch
 from strategy_rl.training import set_learning_rates
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from strategy_rl import Experiment, run
 from strategy_rl.backbone import Backbone
+from strategy_rl.errors import EnvironmentFault, RunError
 from strategy_rl.logger import METRICS, read_record
 from strategy_rl.runner import Run, evaluate
+from strategy_rl_envs import reward
 
 TINY = {
     "name": "tiny",
@@ -36,6 +41,35 @@ def test_playing_a_policy_again_encodes_no_text_anew(
 
     monkeypatch.setattr(Backbone, "encode_block", refuse)
     assert evaluate(finished.path, policy="sft").startswith("sft on test: mean return ")
+
+
+@pytest.mark.parametrize("iterations", [0, 1])
+def test_a_policy_is_judged_again_by_the_scales_of_its_run(iterations: int, tmp_path: Path) -> None:
+    fields = {
+        **TINY,
+        "name": "scaled",
+        "backbone": {"model": "random:tiny", "cache_dir": str(tmp_path / "cache")},
+        "reward": [{"name": "right_answer", "scale": "running"}],
+        "ppo": {"iterations": iterations, "episodes_per_iteration": 8},
+    }
+    done = run(Experiment.model_validate(fields), out=tmp_path / "run")
+    mean = done.report["policies"]["sft"]["mean_return"]
+    assert evaluate(done.path, policy="sft").startswith(f"sft on test: mean return {mean:.3f} ")
+    if iterations:
+        shutil.rmtree(done.path / "checkpoints")
+        with pytest.raises(RunError, match="the checkpoint that holds the scales is gone"):
+            evaluate(done.path, policy="sft")
+
+
+def test_the_reward_that_judges_is_tried_before_anything_is_trained(tmp_path: Path) -> None:
+    @reward
+    def never_right(right: bool) -> float:
+        return 0.0 if right else float("nan")
+
+    fields = {**TINY, "name": "judged", "evaluation": {"reward": [{"name": "never_right"}]}}
+    with pytest.raises(EnvironmentFault, match="never_right"):
+        run(Experiment.model_validate(fields), out=tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 def test_every_figure_of_an_evaluation_in_the_table_of_metrics_is_logged(finished: Run) -> None:

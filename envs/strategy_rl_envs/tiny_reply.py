@@ -13,7 +13,7 @@ from strategy_rl_envs.kit.errors import one_of, whole_number
 from strategy_rl_envs.kit.selection import (
     SPLITS,
     random_legal_action,
-    row_option,
+    row_to_play,
     selection_mask,
     selection_spaces,
 )
@@ -111,8 +111,7 @@ class TinyReply(gymnasium.Env[dict[str, Any], np.int64]):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Begin with the first question of a row: `options["row"]`, else a random one."""
         super().reset(seed=seed)
-        row = row_option(options, self.num_rows)
-        self._row = int(self.np_random.integers(self.num_rows)) if row is None else row
+        self._row = row_to_play(options, self.num_rows, self.np_random)
         self._asked = 0
         return self._observe()
 

@@ -19,7 +19,8 @@ from strategy_rl.policy import Policy, PolicySpec
 from strategy_rl.policy.network import NetworkSizes
 from strategy_rl.policy.pairs import num_pair_features
 from strategy_rl.policy.spaces import action_spec, observation_spec
-from strategy_rl.ppo import Reference, Task, ppo_state, train_ppo
+from strategy_rl.ppo import Task, ppo_state, train_ppo
+from strategy_rl.reference import Reference
 from strategy_rl.seeding import generator, seed_torch
 from strategy_rl.training import Silent
 

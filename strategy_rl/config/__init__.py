@@ -1,7 +1,9 @@
 """What an experiment is and how its file is read."""
 
+from strategy_rl.config.base import Schedule, value_at
 from strategy_rl.config.loading import dump_yaml, json_schema, load_experiment
 from strategy_rl.config.names import name_fault, shorten
+from strategy_rl.config.reward import RewardTerm, WeightSchedule
 from strategy_rl.config.schema import (
     AdaptiveKL,
     BackboneConfig,
@@ -13,12 +15,8 @@ from strategy_rl.config.schema import (
     LoraConfig,
     PolicyConfig,
     PPOConfig,
-    RewardTerm,
-    Schedule,
     SFTConfig,
     TaskConfig,
-    WeightSchedule,
-    value_at,
 )
 
 __all__ = [

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from strategy_rl.config.base import Contradictions
 from strategy_rl.config.names import shorten
-from strategy_rl.config.schema import Contradictions
 from strategy_rl.config.yaml_reader import KeyPath
 
 JsonSchema = dict[str, Any]

@@ -9,36 +9,25 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    JsonValue,
-    Tag,
-    model_validator,
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
+
+from strategy_rl.config.base import (
+    Count,
+    NonNegative,
+    OpenShare,
+    Positive,
+    Schedule,
+    ScheduledNonNegative,
+    ScheduledPositive,
+    Section,
+    Share,
+    Text,
+    Whole,
+    as_tuple,
+    refuse,
 )
-
 from strategy_rl.config.names import name_fault, shorten
-
-
-class Contradictions(ValueError):
-    """Options that are fine one by one but not together; `faults` pairs a key with a message."""
-
-    def __init__(self, faults: list[tuple[str, str]]) -> None:
-        super().__init__("; ".join(f"{key}: {message}" for key, message in faults))
-        self.faults = faults
-
-
-def _refuse(faults: list[tuple[str, str]]) -> None:
-    if faults:
-        raise Contradictions(faults)
-
-
-def _as_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
+from strategy_rl.config.reward import Reward
 
 
 def _usable_name(name: str) -> str:
@@ -55,171 +44,13 @@ def _known_device(device: str) -> str:
     return device
 
 
-Count = Annotated[int, Field(ge=1)]
-Whole = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-OpenShare = Annotated[float, Field(ge=0, lt=1)]
-Text = Annotated[str, Field(min_length=1)]
-
-
-class Section(BaseModel):
-    """Base of all sections: frozen, unknown keys refused, no conversion (`true` is not 1)."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        strict=True,
-        extra="forbid",
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-        validate_by_name=True,
-        validate_by_alias=True,
-    )
-
-
-class Schedule(Section):
-    """A number that moves in a straight line while training goes on."""
-
-    start: NonNegative = Field(alias="from")
-    """Value at the beginning."""
-    to: NonNegative
-    """Value at the end of the move; it stays there."""
-    over: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of the training that the move takes."""
-
-    def at(self, progress: float) -> float:
-        """Value after `progress`, the share of the training done, 0 to 1."""
-        done = min(max(progress / self.over, 0.0), 1.0)
-        return self.start + (self.to - self.start) * done
-
-
-def _kind_of_number(value: object) -> str:
-    return "schedule" if isinstance(value, dict | Section) else "number"
-
-
-ScheduledPositive = Annotated[
-    Annotated[Positive, Tag("number")] | Annotated[Schedule, Tag("schedule")],
-    Discriminator(_kind_of_number),
-]
-ScheduledNonNegative = Annotated[
-    Annotated[NonNegative, Tag("number")] | Annotated[Schedule, Tag("schedule")],
-    Discriminator(_kind_of_number),
-]
-
-
-def value_at(number: float | Schedule, progress: float) -> float:
-    """A number-or-schedule option after `progress`, the share of the training done, 0 to 1."""
-    return number.at(progress) if isinstance(number, Schedule) else number
-
-
 class TaskConfig(Section):
     """The Gymnasium environment to play."""
 
     id: Text
     """Gymnasium id, e.g. `strategy_rl_envs:strategy_rl/ReplySelection-v0`."""
-    settings: dict[str, JsonValue] = {}
+    settings: dict[str, JsonValue] = {}  # noqa: RUF012 - pydantic copies it
     """Keyword arguments of the environment's constructor."""
-
-
-class WeightSchedule(Section):
-    """A weight that moves in a straight line while PPO goes on; it may be negative."""
-
-    start: float = Field(alias="from")
-    """Weight at the beginning."""
-    to: float
-    """Weight at the end of the move; it stays there, and judges."""
-    over: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of the training that the move takes."""
-
-
-class Affine(Section):
-    """(value - shift) / divide."""
-
-    shift: float = 0.0
-    """What is subtracted."""
-    divide: float = 1.0
-    """What the rest is divided by; not 0."""
-
-    @model_validator(mode="after")
-    def _divisible(self) -> Affine:
-        if self.divide == 0:
-            _refuse([("divide", "got 0, expected another number")])
-        return self
-
-
-class Gate(Section):
-    """A condition on another component's own value."""
-
-    name: Text
-    """The other component, or `component/score` of one with several; it may have weight 0."""
-    at_least: float
-    """From which value on the gated component counts."""
-
-
-def _kind_of_scale(value: object) -> str:
-    return "affine" if isinstance(value, dict | Affine) else "running"
-
-
-class RewardTerm(Section):
-    """One component of the reward: its value, scaled, clipped, gated, then weighted."""
-
-    name: Text
-    """Name of a component: the task's own, the library's, or one that `imports` brings."""
-    weight: Annotated[
-        Annotated[float, Tag("number")] | Annotated[WeightSchedule, Tag("schedule")],
-        Discriminator(_kind_of_number),
-    ] = 1.0
-    """What the component is multiplied by."""
-    settings: dict[str, JsonValue] = {}
-    """Keyword arguments of the component."""
-    scale: (
-        Annotated[
-            Annotated[Literal["running"], Tag("running")] | Annotated[Affine, Tag("affine")],
-            Discriminator(_kind_of_scale),
-        ]
-        | None
-    ) = None
-    """`running`: to mean 0 and deviation 1 over the training so far; null: as it is."""
-    clip: Annotated[tuple[float, float], BeforeValidator(_as_tuple)] | None = None
-    """Least and greatest value, after scaling; null: no limits."""
-    gate: Gate | None = None
-    """Count this component only where another one is high enough; null: always."""
-    on_error: Literal["stop", "drop"] = "stop"
-    """What a failure does while training: end the run, or throw the episode away and count it."""
-    deadline: Positive = 60.0
-    """Seconds that one call may take."""
-    isolate: bool = False
-    """Call it in a process of its own, which is killed at the deadline."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> RewardTerm:
-        if self.clip is not None and self.clip[0] >= self.clip[1]:
-            _refuse([("clip", f"got {list(self.clip)}, expected the smaller number first")])
-        if self.gate is not None and self.gate.name == self.name:
-            _refuse([("gate.name", "names the component itself; name another one")])
-        return self
-
-
-def _usable_reward(terms: tuple[RewardTerm, ...]) -> tuple[RewardTerm, ...]:
-    names = [term.name for term in terms]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"{shorten(twice[0])} is listed twice; give it once, weights added")
-    for term in terms:
-        if term.gate is not None and term.gate.name.partition("/")[0] not in names:
-            raise ValueError(
-                f"the gate of {shorten(term.name)} names {shorten(term.gate.name)}, which is not "
-                "listed; list it too, with weight 0 where it pays nothing itself"
-            )
-    if terms and not any(term.weight for term in terms):
-        raise ValueError("all weights are 0, so every reward is 0; give one term another weight")
-    return terms
-
-
-Reward = Annotated[
-    tuple[RewardTerm, ...], BeforeValidator(_as_tuple), AfterValidator(_usable_reward)
-]
 
 
 class LoraConfig(Section):
@@ -231,7 +62,7 @@ class LoraConfig(Section):
     """Scale: the update is multiplied by alpha / rank."""
     dropout: OpenShare = 0.0
     """Dropout before the adapter during SFT; PPO always uses 0."""
-    target_modules: Annotated[tuple[Text, ...], BeforeValidator(_as_tuple)] | None = None
+    target_modules: Annotated[tuple[Text, ...], BeforeValidator(as_tuple)] | None = None
     """Names of the layers to adapt; null: the usual ones of the model type."""
 
 
@@ -269,14 +100,14 @@ class BackboneConfig(Section):
     def _agree(self) -> BackboneConfig:
         if self.model is None and self.train != "frozen":
             message = f"is '{self.train}', but backbone.model is null; name a model"
-            _refuse([("train", message)])
+            refuse([("train", message)])
         return self
 
 
 class PolicyConfig(Section):
     """The heads on top of the backbone."""
 
-    hidden_sizes: Annotated[tuple[Count, ...], BeforeValidator(_as_tuple)] = (64, 64)
+    hidden_sizes: Annotated[tuple[Count, ...], BeforeValidator(as_tuple)] = (64, 64)
     """Widths of the hidden layers."""
     projection_size: Count = 64
     """Width of the learned projections of context and candidate."""
@@ -335,7 +166,7 @@ class SFTConfig(Section):
     def _agree(self) -> SFTConfig:
         if self.demonstrations is not None and self.epochs == 0:
             message = "is given, but sft.epochs is 0, so nobody reads it; drop one of the two"
-            _refuse([("demonstrations", message)])
+            refuse([("demonstrations", message)])
         return self
 
 
@@ -424,7 +255,7 @@ class PPOConfig(Section):
                 f"num_steps {self.num_steps} = {decisions} steps; expected {decisions} or less"
             )
             faults.append(("minibatch_size", message))
-        _refuse(faults)
+        refuse(faults)
         return self
 
 
@@ -448,7 +279,7 @@ class EvaluationConfig(Section):
 
     episodes: Count | None = None
     """Episodes to play; null: every row of the split once, or 100 where a task has no rows."""
-    rivals: Annotated[tuple[Rival, ...], BeforeValidator(_as_tuple)] = RIVALS
+    rivals: Annotated[tuple[Rival, ...], BeforeValidator(as_tuple)] = RIVALS
     """Policies to compare with; those that a task does not allow are left out."""
     reward: Reward | None = None
     """Judge by this reward; null: by the one that was trained."""
@@ -472,7 +303,7 @@ class LoggingConfig(Section):
     """Mirror the metrics to TensorBoard event files."""
     histograms_every: Count = 10
     """PPO rounds between two sets of histograms."""
-    full_episodes: Annotated[tuple[Text, ...], BeforeValidator(_as_tuple)] = ("sft", "ppo")
+    full_episodes: Annotated[tuple[Text, ...], BeforeValidator(as_tuple)] = ("sft", "ppo")
     """Policies whose evaluation episodes keep their texts."""
     digest_episodes: Whole = 5
     """How many of them TensorBoard's Text tab shows after the evaluation, from worst to best."""
@@ -485,7 +316,7 @@ class Experiment(Section):
     """Name of the run's folder under `runs/`."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Start of every random stream."""
-    imports: Annotated[tuple[Text, ...], BeforeValidator(_as_tuple)] = ()
+    imports: Annotated[tuple[Text, ...], BeforeValidator(as_tuple)] = ()
     """Python files of one's own, relative to this file, that bring rewards and tasks."""
     task: TaskConfig
     """The environment."""
@@ -510,7 +341,7 @@ class Experiment(Section):
     def _agree(self) -> Experiment:
         if self.sft.epochs == 0 and self.ppo.iterations == 0:
             message = "is 0 and so is ppo.iterations: nothing would be trained; raise one of them"
-            _refuse([("sft.epochs", message)])
+            refuse([("sft.epochs", message)])
         judge = self.evaluation.reward or ()
         running = [term.name for term in judge if term.scale == "running"]
         if running:
@@ -518,9 +349,9 @@ class Experiment(Section):
                 f"{running[0]!r} has `scale: running`, but nothing is trained on it that could "
                 "give the scale; expected {shift, divide}"
             )
-            _refuse([("evaluation.reward", message)])
+            refuse([("evaluation.reward", message)])
         drops = [term.name for term in self.reward if term.on_error == "drop"]
         if drops and self.ppo.rollout == "steps":
             message = f"is steps, but {drops[0]!r} drops whole episodes; expected episodes"
-            _refuse([("ppo.rollout", message)])
+            refuse([("ppo.rollout", message)])
         return self

@@ -80,6 +80,21 @@ def test_contradictions_are_told_with_the_key_and_the_arithmetic(
     ]
 
 
+def test_a_reward_whose_state_nothing_would_train_is_refused(write: Write, refuse: Refuse) -> None:
+    judged = "evaluation:\n  reward:\n    - {name: a, scale: running}\n"
+    assert refuse(write(judged)) == [
+        "e.yaml:4:3: evaluation.reward: 'a' has `scale: running`, but nothing is trained on it "
+        "that could give the scale; expected {shift, divide}"
+    ]
+
+
+def test_steps_that_go_on_through_rollouts_drop_no_episodes(write: Write, refuse: Refuse) -> None:
+    path = write("reward:\n  - {name: a, on_error: drop}\nppo:\n  rollout: steps\n")
+    assert refuse(path) == [
+        "e.yaml:6:3: ppo.rollout: is steps, but 'a' drops whole episodes; expected episodes"
+    ]
+
+
 def test_a_misspelt_section_is_told_with_its_likely_name(write: Write, refuse: Refuse) -> None:
     assert refuse(write("pppo: {gamma: 1}\n")) == [
         "e.yaml:3:1: pppo: unknown key; did you mean 'ppo'?"

@@ -10,7 +10,8 @@ from strategy_rl.advantages import compute_gae
 from strategy_rl.assembly import ppo_plan
 from strategy_rl.collector import EpisodePlan, Rollout, StepCollector, collect_episodes
 from strategy_rl.env import EnvSlots, make_slots
-from strategy_rl.evaluation import RandomActor, greedy_return, plan_split, reward_spread
+from strategy_rl.evaluation import RandomActor, greedy_return, plan_split
+from strategy_rl.reward_checks import reward_spread
 
 
 def drawn(seed=0):

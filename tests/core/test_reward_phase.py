@@ -16,9 +16,8 @@ from strategy_rl.evaluation import (
     Label,
     PolicyActor,
     play,
-    probe_rewards,
-    reward_spread,
 )
+from strategy_rl.reward_checks import probe_rewards, reward_spread
 
 
 class Told:
@@ -34,6 +33,12 @@ class Told:
 
     def set_moments(self, moments):
         self.moments = dict(moments)
+
+    def timings(self):
+        return {}
+
+    def close(self):
+        pass
 
     def probe(self, facts):
         self.probed = list(facts)

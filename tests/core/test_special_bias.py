@@ -9,6 +9,7 @@ from toys import policy_of, question, selection_policy, stir
 
 from strategy_rl.collector import EpisodePlan
 from strategy_rl.env import EnvSlots
+from strategy_rl.errors import EnvironmentFault
 from strategy_rl.rivals import (
     StoppingActor,
     StoppingRule,
@@ -69,6 +70,24 @@ class Picking(gymnasium.Env):
     def observe(self):
         mask = np.array([1, 1, self.picks > 0], np.int8)
         return {"picks": np.full(1, self.picks, np.float32)}, {"action_mask": mask}
+
+
+def test_a_rule_is_not_fitted_on_a_step_whose_reward_was_dropped():
+    class Failing(Picking):
+        failing = 0
+
+        def step(self, action):
+            obs, reward, terminated, truncated, info = super().step(action)
+            if (action == 2) == self.failing:
+                info = {**info, "reward_dropped": "it failed"}
+            return obs, reward, terminated, truncated, info
+
+    for failing in (False, True):  # the reward of a pick, and that of stopping
+        Failing.failing = failing
+        slots = EnvSlots(Failing, 1)
+        policy = policy_of(slots.observation_space, slots.action_space, special_actions=("stop",))
+        with pytest.raises(EnvironmentFault, match="it failed; `on_error: drop` is for training"):
+            record_stopping(policy, slots, [EpisodePlan(0)])
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from strategy_rl.config import BackboneConfig, Experiment, PolicyConfig, PPOConf
 from strategy_rl.env import EnvSlots, make_slots
 from strategy_rl.features import TextTable
 from strategy_rl.policy import Policy
-from strategy_rl.ppo import Reference, Task, ppo_state, train_ppo
+from strategy_rl.ppo import Task, ppo_state, train_ppo
+from strategy_rl.reference import Reference
 from strategy_rl.seeding import generator
 from strategy_rl.training import Silent
 from strategy_rl_envs.kit.selection import selection_mask, selection_spaces

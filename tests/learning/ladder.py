@@ -10,10 +10,11 @@ from strategy_rl.config import load_experiment
 from strategy_rl.env import EnvSlots
 from strategy_rl.evaluation import greedy_return
 from strategy_rl.policy import Policy
-from strategy_rl.ppo import Reference, Task, ppo_state, train_ppo
-from strategy_rl.runner import Stages
+from strategy_rl.ppo import Task, ppo_state, train_ppo
+from strategy_rl.reference import Reference
 from strategy_rl.seeding import generator
 from strategy_rl.sft import sft_state, train_sft
+from strategy_rl.stages import Stages
 from strategy_rl.training import Silent
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"

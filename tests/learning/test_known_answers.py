@@ -12,7 +12,7 @@ from ladder import EXPERIMENTS, learn
 
 import strategy_rl
 from strategy_rl.config import load_experiment
-from strategy_rl.runner import Stages
+from strategy_rl.stages import Stages
 from strategy_rl_envs import TASKS
 from strategy_rl_envs.kit.selection import selection_mask
 from strategy_rl_envs.probes.candidates import WORDS

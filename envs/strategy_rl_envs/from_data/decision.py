@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from strategy_rl_envs.from_data.data import Loaded, Row
 from strategy_rl_envs.from_data.heuristics import Heuristic
-from strategy_rl_envs.kit.selection import row_option
+from strategy_rl_envs.kit.selection import row_to_play
 from strategy_rl_envs.rewards.composition import WeightedReward
 
 
@@ -49,8 +49,7 @@ class OneDecision(gymnasium.Env[dict[str, Any], np.int64]):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Show a row: `options["row"]`, else a random one."""
         super().reset(seed=seed)
-        row = row_option(options, self.num_rows)
-        self._row = int(self.np_random.integers(self.num_rows)) if row is None else row
+        self._row = row_to_play(options, self.num_rows, self.np_random)
         self._ended = False
         return self._observe()
 

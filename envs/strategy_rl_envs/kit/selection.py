@@ -54,8 +54,8 @@ def selection_mask(
     return mask
 
 
-def row_option(options: Mapping[str, Any] | None, num_rows: int) -> int | None:
-    """Read `options["row"]` of a reset.
+def row_to_play(options: Mapping[str, Any] | None, num_rows: int, rng: np.random.Generator) -> int:
+    """Read `options["row"]` of a reset; without it, any row is as likely.
 
     Raises:
         IndexError: the row does not exist; the message holds the range.
@@ -66,7 +66,7 @@ def row_option(options: Mapping[str, Any] | None, num_rows: int) -> int | None:
             raise SettingError(f"reset option {key!r}: {choices(key, ('row',))}")
     row = (options or {}).get("row")
     if row is None:
-        return None
+        return int(rng.integers(num_rows))
     if isinstance(row, bool) or not isinstance(row, int | np.integer):
         raise SettingError(f"reset option 'row': expected a whole number, got {row!r}")
     if not 0 <= row < num_rows:

@@ -38,6 +38,26 @@ def split_file(data: str, split: str) -> Path | None:
     return next((file for file in files if file.is_file()), files[0])
 
 
+def split_path(data: str | None, split: str, sample: Path) -> Path:
+    """Find the file of a split where each split needs a file of its own.
+
+    Args:
+        data: As for `split_file`; None: the shipped sample.
+        split: `train`, `validation` or `test`.
+        sample: The sample's folder.
+
+    Raises:
+        SettingError: `data` is one file: it would serve training and test alike.
+    """
+    path = split_file(str(sample) if data is None else data, split)
+    if path is None:
+        raise SettingError(
+            f"data: {data!r} is one file for all splits; name a folder that holds train.jsonl, "
+            "validation.jsonl and test.jsonl, or a pattern such as 'rows.{split}.jsonl'"
+        )
+    return path
+
+
 def read_shares(given: Sequence[float]) -> tuple[float, float, float]:
     """Check the shares of train, validation and test.
 

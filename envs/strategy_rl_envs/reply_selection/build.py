@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +19,7 @@ from random import Random
 from typing import Any
 
 from strategy_rl_envs.kit.errors import TaskError
+from strategy_rl_envs.kit.writer import write_manifest, write_rows
 from strategy_rl_envs.reply_selection.chitchat import (
     Conversation,
     find_source,
@@ -98,17 +97,14 @@ def build(source: Path, out: Path, size: Size, seed: int = 0) -> dict[str, Any]:
     }
     out.mkdir(parents=True, exist_ok=True)
     for split, episodes in splits.items():
-        rows = list(_rows(episodes, size, seed))
-        content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-        _write(out / f"{split}.jsonl", content)
+        written = write_rows(out / f"{split}.jsonl", _rows(episodes, size, seed))
         manifest["splits"][split] = {
             "conversations": len({episode.group for episode in episodes}),
             "episodes": len(episodes),
             "turns": sum(len(episode.turns) for episode in episodes),
-            "bytes": len(content),
-            "sha256": hashlib.sha256(content).hexdigest(),
+            **written,
         }
-    _write(out / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
+    write_manifest(out / "manifest.json", manifest)
     return manifest
 
 
@@ -192,19 +188,6 @@ def _rows(episodes: Sequence[Episode], size: Size, seed: int) -> Iterator[dict[s
             "origin": "chitchat-dataset",
             "turns": turns,
         }
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

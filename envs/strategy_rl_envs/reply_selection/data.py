@@ -19,7 +19,6 @@ from itertools import chain
 from pathlib import Path
 from random import Random
 
-from strategy_rl_envs.kit.errors import SettingError
 from strategy_rl_envs.kit.reader import read_records
 from strategy_rl_envs.kit.record import Record, Tally
 
@@ -79,32 +78,6 @@ class Split:
     rows: tuple[Row, ...]
     counts: dict[str, int]
     fingerprint: str
-
-
-def split_path(data: str | None, split: str) -> Path:
-    """Find the file of a split.
-
-    Args:
-        data: None for the shipped sample, a folder with `{split}.jsonl`, or a file pattern with
-            `{split}` in it.
-        split: `train`, `validation` or `test`.
-
-    Raises:
-        SettingError: a file name without `{split}`: it would serve training and test alike.
-    """
-    if data is None:
-        return SAMPLE / f"{split}.jsonl"
-    if not isinstance(data, str):
-        raise SettingError(f"data: expected a folder or a file pattern, got {data!r}")
-    if "{split}" in data:
-        return Path(data.replace("{split}", split)).expanduser()
-    folder = Path(data).expanduser()
-    if folder.is_file():
-        raise SettingError(
-            f"data: {data!r} is one file for all splits; name a folder that holds train.jsonl, "
-            "validation.jsonl and test.jsonl, or a pattern such as 'replies.{split}.jsonl'"
-        )
-    return folder / f"{split}.jsonl"
 
 
 def load_split(path: Path, view: View) -> Split:

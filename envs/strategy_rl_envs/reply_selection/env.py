@@ -14,11 +14,12 @@ from strategy_rl_envs.kit.errors import one_of, whole_number
 from strategy_rl_envs.kit.selection import (
     SPLITS,
     random_legal_action,
-    row_option,
+    row_to_play,
     selection_mask,
     selection_spaces,
 )
-from strategy_rl_envs.reply_selection.data import Turn, View, load_split, split_path
+from strategy_rl_envs.kit.splits import split_path
+from strategy_rl_envs.reply_selection.data import SAMPLE, Turn, View, load_split
 from strategy_rl_envs.reply_selection.heuristics import TfIdf, always_hand_over
 from strategy_rl_envs.reply_selection.rewards import COMPONENTS, DEFAULT_REWARD, FACTS
 from strategy_rl_envs.rewards import WeightedReward
@@ -99,13 +100,13 @@ class ReplySelection(gymnasium.Env[dict[str, Any], np.int64]):
             max_chars=whole_number("max_chars", max_chars, 1),
         )
         self._max_turns, self._max_candidates = view.max_turns, view.max_candidates
-        loaded = load_split(split_path(data, split), view)
+        loaded = load_split(split_path(data, split, SAMPLE), view)
         self._rows = loaded.rows
         self.num_rows = len(loaded.rows)
         self.row_groups = tuple(row.group for row in loaded.rows)
         self.data_counts, self.data_fingerprint = loaded.counts, loaded.fingerprint
         self.reward = WeightedReward(COMPONENTS, reward or DEFAULT_REWARD[mode], FACTS)
-        self.heuristics = _heuristics(split_path(data, "train"), view)
+        self.heuristics = _heuristics(split_path(data, "train", SAMPLE), view)
         self.observation_space, self.action_space = selection_spaces(
             max_candidates, num_special=1, state_size=3, max_chars=max_chars
         )
@@ -118,8 +119,7 @@ class ReplySelection(gymnasium.Env[dict[str, Any], np.int64]):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Begin a row at its first turn: `options["row"]`, else a random row."""
         super().reset(seed=seed)
-        row = row_option(options, self.num_rows)
-        self._row = int(self.np_random.integers(self.num_rows)) if row is None else row
+        self._row = row_to_play(options, self.num_rows, self.np_random)
         self._turns = self._rows[self._row].turns
         self._turn = self._wrong = self._handed_over = 0
         self._ended = False

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -25,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from strategy_rl_envs.kit.errors import TaskError
+from strategy_rl_envs.kit.writer import write_manifest, write_rows
 from strategy_rl_envs.rewards.tokens import tokens
 from strategy_rl_envs.summarization.descriptions import Package, load_packages
 
@@ -69,16 +68,13 @@ def build(files: Sequence[Path], out: Path, size: Size, seed: int = 0) -> dict[s
     }
     out.mkdir(parents=True, exist_ok=True)
     for split, packages in splits.items():
-        lines = (json.dumps(_row(package), ensure_ascii=False) + "\n" for package in packages)
-        content = "".join(lines).encode()
-        _write(out / f"{split}.jsonl", content)
+        written = write_rows(out / f"{split}.jsonl", map(_row, packages))
         manifest["splits"][split] = {
             "documents": len(packages),
             "sentences": sum(len(package.sentences) for package in packages),
-            "bytes": len(content),
-            "sha256": hashlib.sha256(content).hexdigest(),
+            **written,
         }
-    _write(out / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
+    write_manifest(out / "manifest.json", manifest)
     return manifest
 
 
@@ -157,19 +153,6 @@ def _row(package: Package) -> dict[str, Any]:
         "references": [package.synopsis],
         "origin": ORIGIN,
     }
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

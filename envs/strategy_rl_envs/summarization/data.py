@@ -16,10 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
 
-from strategy_rl_envs.kit.errors import SettingError
 from strategy_rl_envs.kit.reader import read_records
 from strategy_rl_envs.kit.record import Record, Tally
-from strategy_rl_envs.kit.splits import split_file
 from strategy_rl_envs.rewards.tokens import tokens
 
 SAMPLE = Path(__file__).parent / "sample"
@@ -64,28 +62,6 @@ class Split:
     documents: tuple[Document, ...]
     counts: dict[str, int]
     fingerprint: str
-
-
-def split_path(data: str | None, split: str) -> Path:
-    """Find the file of a split.
-
-    Args:
-        data: None for the shipped sample, a folder with `{split}.jsonl`, or a file pattern with
-            `{split}` in it.
-        split: `train`, `validation` or `test`.
-
-    Raises:
-        SettingError: One file for all splits: it would serve training and test alike.
-    """
-    if data is None:
-        return SAMPLE / f"{split}.jsonl"
-    path = split_file(data, split)
-    if path is None:
-        raise SettingError(
-            f"data: {data!r} is one file for all splits; name a folder that holds train.jsonl, "
-            "validation.jsonl and test.jsonl, or a pattern such as 'papers.{split}.jsonl'"
-        )
-    return path
 
 
 def load_split(path: Path, view: View) -> Split:

@@ -10,9 +10,10 @@ import numpy as np
 from gymnasium import spaces
 
 from strategy_rl_envs.kit.errors import SettingError, one_of, whole_number
-from strategy_rl_envs.kit.selection import SPLITS, row_option, selection_spaces
+from strategy_rl_envs.kit.selection import SPLITS, row_to_play, selection_spaces
+from strategy_rl_envs.kit.splits import split_path
 from strategy_rl_envs.rewards.composition import WeightedReward
-from strategy_rl_envs.summarization.data import View, load_split, split_path
+from strategy_rl_envs.summarization.data import SAMPLE, View, load_split
 from strategy_rl_envs.summarization.features import (
     MAX_FEATURE,
     NUM_FEATURES,
@@ -85,8 +86,8 @@ class Summarization(gymnasium.Env[dict[str, Any], np.int64]):
         self._view = View(
             whole_number("max_sentences", max_sentences, 2), whole_number("max_chars", max_chars, 1)
         )
-        train = load_split(split_path(data, "train"), self._view)
-        loaded = load_split(split_path(data, split), self._view)
+        train = load_split(split_path(data, "train", SAMPLE), self._view)
+        loaded = load_split(split_path(data, split, SAMPLE), self._view)
         self._documents = loaded.documents
         self._prepared = prepared(loaded, train, self._terms)
         self.num_rows = len(loaded.documents)
@@ -106,8 +107,7 @@ class Summarization(gymnasium.Env[dict[str, Any], np.int64]):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Begin a document with an empty summary: `options["row"]`, else a random row."""
         super().reset(seed=seed)
-        row = row_option(options, self.num_rows)
-        self._row = int(self.np_random.integers(self.num_rows)) if row is None else row
+        self._row = row_to_play(options, self.num_rows, self.np_random)
         self._utility, self._features = self._prepared.of(self._row)
         self._order: Picks = ()  # as they were picked; sorted they are the summary
         return self._observe()

@@ -14,7 +14,7 @@ import numpy as np
 
 from strategy_rl_envs.kit.selection import (
     random_legal_action,
-    row_option,
+    row_to_play,
     selection_mask,
     selection_spaces,
 )
@@ -49,8 +49,7 @@ class Headlines(gymnasium.Env[dict[str, Any], np.int64]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         super().reset(seed=seed)
-        row = row_option(options, self.num_rows)
-        self._row = int(self.np_random.integers(self.num_rows)) if row is None else row
+        self._row = row_to_play(options, self.num_rows, self.np_random)
         self._turn = 0
         return self._observe()
 
