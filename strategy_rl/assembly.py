@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,18 +13,26 @@ import numpy as np
 import torch
 from gymnasium.envs.registration import load_env_creator
 
-from strategy_rl.backbone import BackboneSettings, LoraSettings, load_backbone
-from strategy_rl.collector import EpisodePlan
+from strategy_rl.backbone import (
+    BackboneSettings,
+    LoraSettings,
+    load_backbone,
+    load_language_model,
+)
 from strategy_rl.config import BackboneConfig, Experiment, RewardTerm, TaskConfig
 from strategy_rl.env import EnvSlots, Moments, find_spec, make_slots
 from strategy_rl.errors import InputError
 from strategy_rl.evaluation import plan_split
 from strategy_rl.features import FeatureCache, TextTable
+from strategy_rl.generation import AnyPolicy, TextPolicy, TextPolicySpec
+from strategy_rl.generation.prompts import PromptFormat
+from strategy_rl.generation.sampling import Sampling
 from strategy_rl.models import PREFIX, cache_root, resolve_model
 from strategy_rl.policy import BackboneSource, Policy, PolicySpec
 from strategy_rl.policy.network import NetworkSizes
 from strategy_rl.policy.pairs import num_pair_features
-from strategy_rl.policy.spaces import action_spec, observation_spec
+from strategy_rl.policy.spaces import action_spec, is_text, observation_spec
+from strategy_rl.rollout import EpisodePlan
 from strategy_rl.seeding import derive_seed, generator, seed_torch
 
 SPLITS = ("train", "validation", "test")
@@ -145,8 +153,79 @@ def _constructor_parameters(task_id: str) -> set[str]:
 
 def make_policy(
     experiment: Experiment, slots: EnvSlots, table: TextTable | None, *purpose: str
-) -> Policy:
+) -> AnyPolicy:
     """A fresh policy for a task's spaces, its network seeded by the experiment's seed."""
+    if is_text(slots.action_space):
+        return make_text_policy(experiment, slots, *purpose)
+    return make_decision_policy(experiment, slots, table, *purpose)
+
+
+def make_text_policy(experiment: Experiment, slots: EnvSlots, *purpose: str) -> TextPolicy:
+    """A fresh policy that writes.
+
+    Raises:
+        InputError: No model is named, nothing of it would learn, or the sections do not agree.
+        ModelError: The model cannot be used.
+    """
+    _refuse_unwritable(experiment)
+    config, section = experiment.backbone, experiment.generation
+    assert config.model is not None
+    settings = backbone_settings(config)
+    model = load_language_model(
+        str(resolve_model(config.model)),
+        settings,
+        revision=config.revision,
+        device=resolve_device(config.device),
+        seed=derive_seed(experiment.seed, "adapters"),
+        gradient_checkpointing=config.gradient_checkpointing,
+    )
+    space = slots.action_space
+    spec = TextPolicySpec(
+        prompt=PromptFormat(section.template, section.system, config.max_tokens),
+        sampling=Sampling(section.temperature, section.top_k, section.top_p),
+        max_new_tokens=section.max_new_tokens,
+        hidden_sizes=experiment.policy.hidden_sizes,
+        activation=experiment.policy.activation,
+        max_length=space.max_length,  # type: ignore[attr-defined]
+        charset=charset_of(space),
+    )
+    seed_torch(experiment.seed, "network", *purpose)
+    source = BackboneSource(config.model, config.revision, settings)
+    return TextPolicy(spec, model, source, batch_rows=section.batch_rows)
+
+
+def charset_of(space: Any) -> str | None:
+    """Characters of a text space that holds some alone; None where it holds any.
+
+    A space is asked rather than believed: one for all scripts lists a few to sample from.
+    """
+    probe = "\u4e00\u0416 \u00e9?"[: space.max_length]
+    return (
+        None
+        if space.contains(probe) or len(probe) < space.min_length
+        else "".join(sorted(space.character_set))
+    )
+
+
+def _refuse_unwritable(experiment: Experiment) -> None:
+    backbone, ppo = experiment.backbone, experiment.ppo
+    faults = {
+        "backbone.model: is null, but the task's actions are texts; name a model, e.g. "
+        "package:smollm2-135m-instruct": backbone.model is None,
+        "backbone.train: is frozen, but the task's actions are texts that the model writes; "
+        "expected lora, last_n or full": backbone.train == "frozen",
+        "ppo.normalize_observations: is true, but a policy that writes reads texts alone; "
+        "expected false": ppo.normalize_observations,
+    }
+    for message, wrong in faults.items():
+        if wrong:
+            raise InputError(message)
+
+
+def make_decision_policy(
+    experiment: Experiment, slots: EnvSlots, table: TextTable | None, *purpose: str
+) -> Policy:
+    """A fresh policy that picks actions or gives numbers."""
     action = action_spec(slots.action_space, slots.special_actions)
     section = experiment.policy
     observation = observation_spec(slots.observation_space, action, section.context_turns)
@@ -172,6 +251,11 @@ def make_policy(
     seed_torch(experiment.seed, "network", *purpose)
     source = None if table is None else backbone_source(experiment.backbone, table)
     return Policy(spec, table, source, resolve_device(experiment.backbone.device))
+
+
+def needs_table(slots: EnvSlots) -> bool:
+    """Whether the policy reads texts as vectors; one that writes reads tokens."""
+    return not is_text(slots.action_space)
 
 
 def make_table(config: BackboneConfig, seed: int) -> TextTable | None:
@@ -285,9 +369,22 @@ def ppo_plan(rows: list[int] | None, seed: int) -> Callable[[int], EpisodePlan]:
 
 
 def has_expert(slots: EnvSlots, seed: int) -> bool:
-    """Whether the task names expert actions."""
-    options = None if slots.num_rows is None else {"row": 0}
-    return "expert_action" in slots.reset([0], [derive_seed(seed, "probe")], [options])[0].info
+    """Whether the task names expert actions, in some of its rows at least."""
+    return any(_first_experts(slots, seed))
+
+
+def has_expert_everywhere(slots: EnvSlots, seed: int) -> bool:
+    """Whether it names one in every row, so that the expert can be compared with."""
+    return all(_first_experts(slots, seed))
+
+
+def _first_experts(slots: EnvSlots, seed: int) -> Iterator[bool]:
+    """Of each row, or of one episode without rows: whether it begins with an expert action."""
+    rows = [None] if slots.num_rows is None else range(slots.num_rows)
+    for row in rows:
+        options = None if row is None else {"row": row}
+        start = slots.reset([0], [derive_seed(seed, "probe")], [options])[0]
+        yield "expert_action" in start.info
 
 
 def validation_plans(slots: EnvSlots, seed: int) -> list[EpisodePlan]:

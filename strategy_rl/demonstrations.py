@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from strategy_rl.collector import EpisodePlan
+from strategy_rl.config import shorten
 from strategy_rl.env import EnvSlots, fault_at
 from strategy_rl.episodes import json_line, plain
 from strategy_rl.errors import EnvironmentFault, InputError
+from strategy_rl.generation import AnyPolicy, Response, TextPolicy
 from strategy_rl.policy.distributions import ActionSpec
 from strategy_rl.policy.observations import ObservationBatch
 from strategy_rl.policy.policy import Policy
 from strategy_rl.policy.spaces import MASK
+from strategy_rl.rollout import EpisodePlan
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,12 +42,43 @@ class Demonstrations:
 
 
 @dataclass(frozen=True)
+class WrittenDemonstrations:
+    """Prompts with what the expert wrote after them."""
+
+    responses: tuple[Response, ...]
+
+    def __len__(self) -> int:
+        return len(self.responses)
+
+    def __getitem__(self, index: Tensor | slice) -> WrittenDemonstrations:
+        if isinstance(index, slice):
+            return WrittenDemonstrations(self.responses[index])
+        return WrittenDemonstrations(tuple(self.responses[i] for i in index.tolist()))
+
+
+AnyDemonstrations = Demonstrations | WrittenDemonstrations
+
+
+@dataclass(frozen=True)
 class RawDemonstrations:
     """The same before any text is encoded."""
 
     observations: list[Any]
     masks: list[Any]
     actions: list[Any]
+
+    @property
+    def taught(self) -> RawDemonstrations:
+        """Those with an action alone."""
+        kept = [i for i, action in enumerate(self.actions) if action is not None]
+        return RawDemonstrations(
+            [self.observations[i] for i in kept],
+            [self.masks[i] for i in kept],
+            [self.actions[i] for i in kept],
+        )
+
+    def __len__(self) -> int:
+        return len(self.actions)
 
     def texts(self) -> list[str]:
         """Every text of the observations, in order, with repetitions."""
@@ -58,7 +94,39 @@ class RawDemonstrations:
             digest.update(json_line(decision))
         return digest.hexdigest()
 
-    def encode(self, policy: Policy) -> Demonstrations:
+    def encode(self, policy: AnyPolicy) -> AnyDemonstrations:
+        """As a policy learns from them.
+
+        Raises:
+            InputError: An action does not fit the action space, or is illegal where it is taken.
+            EnvironmentFault: An observation does not fit its space; `place` says which.
+        """
+        return self._written(policy) if isinstance(policy, TextPolicy) else self._decided(policy)
+
+    def _written(self, policy: TextPolicy) -> WrittenDemonstrations:
+        """As responses; `open_ended` counts those that were cut at the policy's limit."""
+        for number, action in enumerate(self.actions):
+            if not isinstance(action, str):
+                raise InputError(
+                    f"demonstration {number + 1} of {len(self.actions)}: the action is "
+                    f"{shorten(action)}, expected a text"
+                )
+        prompts = policy.encode(self.observations)
+        responses = [
+            policy.response_of(prompt, text)
+            for prompt, text in zip(prompts, self.actions, strict=True)
+        ]
+        cut = sum(not response.ended for response in responses)
+        if cut:
+            log.warning(
+                "%d of %d demonstrations are longer than generation.max_new_tokens %d and were cut",
+                cut,
+                len(responses),
+                policy.spec.max_new_tokens,
+            )
+        return WrittenDemonstrations(tuple(policy.with_trunk(responses)))
+
+    def _decided(self, policy: Policy) -> Demonstrations:
         """As tensors of a policy.
 
         Raises:
@@ -82,14 +150,22 @@ class RawDemonstrations:
 def roll_expert(slots: EnvSlots, plans: Sequence[EpisodePlan]) -> RawDemonstrations:
     """Play the planned episodes with the expert of the environment.
 
+    Rows that begin without an expert action have nobody to imitate: they keep their first
+    observation, with the action None.
+
     Raises:
-        InputError: The environment names no expert action.
+        InputError: The environment names no expert action in any of them.
         EnvironmentFault: It names one at first, but not to the end.
     """
     found = RawDemonstrations([], [], [])
     for plan in plans:
         obs, info = slots.reset([0], [plan.seed], [plan.options])[0]
         ended = False
+        if "expert_action" not in info and plan.row is not None:
+            found.observations.append(obs)
+            found.masks.append(info.get(MASK))
+            found.actions.append(None)
+            continue
         while not ended:
             if "expert_action" not in info:
                 with slots.blamed([0]):
@@ -100,6 +176,8 @@ def roll_expert(slots: EnvSlots, plans: Sequence[EpisodePlan]) -> RawDemonstrati
             found.actions.append(action)
             obs, _, terminated, truncated, info = slots.step([0], [action])[0]
             ended = terminated or truncated
+    if not found.taught:
+        raise _no_expert(first=True)
     return found
 
 

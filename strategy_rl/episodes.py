@@ -22,7 +22,7 @@ from strategy_rl.files import disk, storage_errors, temporary_beside
 SCHEMA = 1
 _TUPLES = "_tuples"  # JSON has lists only, and a reward function may tell them apart
 
-Action: TypeAlias = int | list[int] | list[float]
+Action: TypeAlias = int | str | list[int] | list[float]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Step:
     legal_actions: list[int] | None = None
     probabilities: list[float] | None = None
     value: float | None = None
-    expert_action: int | list[int] | None = None
+    expert_action: int | str | list[int] | None = None
     candidate_kinds: list[str] | None = None
     reward_inputs: dict[str, Any] | None = None
     legal_names: list[str] | None = None

@@ -11,12 +11,15 @@ import numpy as np
 import torch
 from gymnasium.spaces import Discrete, MultiDiscrete
 
-from strategy_rl.collector import EpisodePlan, collect_episodes, env_actions
+from strategy_rl.collector import collect_episodes, env_actions
 from strategy_rl.env import EnvSlots, StepResult, fault_at
 from strategy_rl.episodes import Action, Episode, Step, facts_to_json, plain
 from strategy_rl.errors import EnvironmentFault
+from strategy_rl.generation import AnyPolicy, TextPolicy
+from strategy_rl.moments import one_part
 from strategy_rl.policy.policy import Policy
 from strategy_rl.policy.spaces import CANDIDATES, MASK
+from strategy_rl.rollout import EpisodePlan
 from strategy_rl.seeding import derive_seed
 
 log = logging.getLogger(__name__)
@@ -72,6 +75,39 @@ class PolicyActor:
             probabilities = [None] * len(observations)
         chosen = env_actions(actions)
         return [Choice(*c) for c in zip(chosen, probabilities, values.tolist(), strict=True)]
+
+
+@dataclass(frozen=True)
+class TextActor:
+    """A policy that writes, greedy or sampled."""
+
+    policy: TextPolicy
+    greedy: bool = True
+
+    def act(
+        self,
+        observations: Sequence[Any],
+        infos: Sequence[Mapping[str, Any]],
+        rng: np.random.Generator,
+    ) -> list[Choice]:
+        """One batch of responses for all."""
+        policy = self.policy
+        uniforms = rng.random((len(observations), policy.spec.max_new_tokens))
+        prompts = policy.encode(observations)
+        responses = policy.generate(prompts, None if self.greedy else uniforms)
+        first = np.cumsum([0, *(len(r.response) for r in responses[:-1])])
+        values = policy.values_of(responses)[torch.from_numpy(first)].tolist()
+        return [
+            Choice(policy.text_of(response), None, value)
+            for response, value in zip(responses, values, strict=True)
+        ]
+
+
+def actor_of(policy: AnyPolicy, *, greedy: bool = True) -> Actor:
+    """A policy as an actor."""
+    if isinstance(policy, TextPolicy):
+        return TextActor(policy, greedy)
+    return PolicyActor(policy, greedy)
 
 
 @dataclass(frozen=True)
@@ -211,13 +247,29 @@ def play(
     return [episodes[number] for number in range(len(plans))]
 
 
-def greedy_return(policy: Policy, slots: EnvSlots, plans: Sequence[EpisodePlan]) -> float:
+def greedy_return(policy: AnyPolicy, slots: EnvSlots, plans: Sequence[EpisodePlan]) -> float:
     """Mean return of the greedy policy: what training is judged by."""
+    return greedy_figures(policy, slots, plans)["return"]
+
+
+def greedy_figures(
+    policy: AnyPolicy, slots: EnvSlots, plans: Sequence[EpisodePlan]
+) -> dict[str, float]:
+    """Mean return of the greedy policy, and the mean of each component's own value.
+
+    A component of weight 0 is a guard: nobody trains on it, and what it says shows whether a
+    rising return is what was meant.
+    """
     rollout = collect_episodes(policy, slots, plans, None)
     if rollout.dropped:
         reason = next(iter(rollout.dropped.values()))
         log.warning("%d validation rows left out: %s", len(rollout.dropped), reason)
-    return float(rollout.episode_returns.mean())
+    values = {
+        f"value/{one_part(name)}": float(np.nanmean(given))
+        for name, given in rollout.reward_values.items()
+        if np.isfinite(given).any()
+    }
+    return {"return": float(rollout.episode_returns.mean())} | values
 
 
 def plan_split(

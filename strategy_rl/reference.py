@@ -6,9 +6,9 @@ import copy
 
 from torch import Tensor
 
-from strategy_rl.collector import Rollout
 from strategy_rl.errors import DivergenceError
 from strategy_rl.policy.policy import Policy
+from strategy_rl.rollout import DecisionRollout
 
 KL_TOLERANCE = 1e-5
 
@@ -26,13 +26,13 @@ class Reference:
         self.network = copy.deepcopy(policy.network).requires_grad_(False)
         self.backbone = policy.backbone_state()
 
-    def stored(self, policy: Policy, rollout: Rollout) -> Tensor:
+    def stored(self, policy: Policy, rollout: DecisionRollout) -> Tensor:
         """The reference's distributions over a rollout's decisions, (N, width)."""
         with policy.lent_to(self.network, self.backbone):
             return policy.evaluate(rollout.batch).distribution.stored
 
 
-def check_reference(policy: Policy, reference: Reference, rollout: Rollout) -> None:
+def check_reference(policy: Policy, reference: Reference, rollout: DecisionRollout) -> None:
     """Before the first update the policy is the reference.
 
     Raises:

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from strategy_rl.collector import EpisodePlan, collect_episodes
+from strategy_rl.collector import collect_episodes
 from strategy_rl.env import EnvSlots
 from strategy_rl.errors import EnvironmentFault
 from strategy_rl.evaluation import RandomActor
-from strategy_rl.policy import Policy
+from strategy_rl.generation import AnyPolicy
+from strategy_rl.rollout import EpisodePlan
 from strategy_rl.seeding import generator
 
 PROBED_STEPS = 8  # of an episode
@@ -47,7 +48,7 @@ def probe_rewards(slots: EnvSlots, plans: Sequence[EpisodePlan], seed: int) -> l
 
 
 def reward_spread(
-    policy: Policy,
+    policy: AnyPolicy,
     slots: EnvSlots,
     plans: Sequence[EpisodePlan],
     rng: np.random.Generator,

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from strategy_rl.collector import EpisodePlan
 from strategy_rl.env import EnvSlots
 from strategy_rl.evaluation import Choice, require_reward
 from strategy_rl.policy.observations import ObservationBatch
 from strategy_rl.policy.policy import Policy
 from strategy_rl.policy.spaces import MASK
+from strategy_rl.rollout import EpisodePlan
 
 State = tuple[float, ...]
 _QUANTILES = np.linspace(0, 1, 41)

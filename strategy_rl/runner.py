@@ -24,10 +24,11 @@ from strategy_rl.folder import (
     read_status,
     refuse_used,
 )
+from strategy_rl.generation import AnyPolicy
+from strategy_rl.generation.saving import load_policy
 from strategy_rl.imports import load_imports
 from strategy_rl.judging import judge_one
 from strategy_rl.moments import mean_and_std
-from strategy_rl.policy import Policy
 from strategy_rl.report import combine_runs, render_table
 from strategy_rl.session import working_in
 from strategy_rl.stages import Stages
@@ -40,9 +41,9 @@ class Run:
     path: Path
     report: dict[str, Any]
 
-    def policy(self) -> Policy:
+    def policy(self) -> AnyPolicy:
         """The exported policy."""
-        return Policy.from_pretrained(self.path / "policy")
+        return load_policy(self.path / "policy")
 
     def table(self) -> str:
         """The report's table as text."""
@@ -125,9 +126,9 @@ def _judge_moments(path: Path, experiment: Experiment) -> Moments:
     return mean_and_std(checkpoint.state["counters"]["judge_sums"])
 
 
-def _load(saved: Path, backbone: BackboneConfig) -> Policy:
+def _load(saved: Path, backbone: BackboneConfig) -> AnyPolicy:
     """An exported policy on the experiment's device, with the texts that its run has encoded."""
-    return Policy.from_pretrained(
+    return load_policy(
         saved,
         resolve_device(backbone.device),
         cache_dir=feature_folder(backbone),

@@ -14,23 +14,31 @@ from strategy_rl.assembly import (
     make_policy,
     make_table,
     make_world,
+    needs_table,
     ppo_plan,
     row_share,
     share_rows,
 )
-from strategy_rl.collector import Rollout, collect_episodes
+from strategy_rl.collector import collect_episodes
 from strategy_rl.config import Experiment
 from strategy_rl.errors import DivergenceError
+from strategy_rl.generation import TextPolicy
 from strategy_rl.imports import load_imports
 from strategy_rl.policy import ObservationBatch, Policy
 from strategy_rl.policy.distributions import ILLEGAL
-from strategy_rl.ppo import Coefficients, Updates, ppo_state
+from strategy_rl.ppo import ppo_state
 from strategy_rl.reference import Reference, check_reference
+from strategy_rl.rollout import DecisionRollout
 from strategy_rl.seeding import generator, seed_torch
+from strategy_rl.token_checks import token_checks
 from strategy_rl.training import set_learning_rates
+from strategy_rl.updates import Coefficients, Updates
 
 TOLERANCE = 1e-4  # of log-probabilities in float32
 NUM_EPISODES = 16
+
+
+Check = Callable[[], str | None]
 
 
 class CheckResult(NamedTuple):
@@ -49,47 +57,46 @@ def self_check(experiment: Experiment) -> list[CheckResult]:
     """
     load_imports(experiment.imports, trust=True)
     world = make_world(experiment)
-    table = make_table(experiment.backbone, experiment.seed)
+    table = make_table(experiment.backbone, experiment.seed) if needs_table(world.train) else None
     policy = make_policy(experiment, world.train, table)
-    _stir(policy, experiment.seed)
     rows = share_rows(world.train, row_share(experiment), experiment.seed)
     plan = ppo_plan(rows.ppo, experiment.seed)
-    rollout = collect_episodes(
-        policy,
-        world.train,
-        [plan(number) for number in range(NUM_EPISODES)],
-        generator(experiment.seed, "self-check"),
-    )
+    plans = [plan(number) for number in range(NUM_EPISODES)]
+    rng = generator(experiment.seed, "self-check")
+    if isinstance(policy, TextPolicy):
+        written = collect_episodes(policy, world.train, plans, rng)
+        checks, count = token_checks(policy, written, experiment), len(written)
+    else:
+        _stir(policy, experiment.seed)
+        rollout = collect_episodes(policy, world.train, plans, rng)
+        checks, count = decision_checks(policy, rollout, experiment), len(rollout)
     world.close()
-    checks: list[Callable[[], str | None]] = [
-        lambda: _illegal_actions(policy, rollout),
-        lambda: _garbage(policy, rollout),
-        lambda: _neighbours(policy, rollout),
-        lambda: _padding(policy, rollout),
-        lambda: _permutation(policy, rollout),
-        lambda: _ratio(policy, rollout),
-        lambda: _reference(policy, rollout),
-        lambda: _no_learning_rate(policy, rollout, experiment),
-    ]
-    names = (
-        "illegal actions have probability 0",
-        "what stands in an empty slot changes nothing",
-        "a decision does not depend on its neighbours in the batch",
-        "padding changes nothing",
-        "the order of candidates changes nothing",
-        "the ratio starts at 1",
-        "the KL to the reference starts at 0",
-        "learning rate 0 changes nothing",
-    )
     results = []
-    for name, check in zip(names, checks, strict=True):
+    for name, check in checks.items():
         try:
             fault = check()
         except DivergenceError as error:
             fault = str(error)
-        detail = fault or f"on {len(rollout)} decisions"
-        results.append(CheckResult(name, fault is None, detail))
+        results.append(CheckResult(name, fault is None, fault or f"on {count} decisions"))
     return results
+
+
+def decision_checks(
+    policy: Policy, rollout: DecisionRollout, experiment: Experiment
+) -> dict[str, Check]:
+    """What must hold for a policy that picks; by name, each gives its fault or None."""
+    return {
+        "illegal actions have probability 0": lambda: _illegal_actions(policy, rollout),
+        "what stands in an empty slot changes nothing": lambda: _garbage(policy, rollout),
+        "a decision does not depend on its neighbours in the batch": lambda: _neighbours(
+            policy, rollout
+        ),
+        "padding changes nothing": lambda: _padding(policy, rollout),
+        "the order of candidates changes nothing": lambda: _permutation(policy, rollout),
+        "the ratio starts at 1": lambda: _ratio(policy, rollout),
+        "the KL to the reference starts at 0": lambda: _reference(policy, rollout),
+        "learning rate 0 changes nothing": lambda: _no_learning_rate(policy, rollout, experiment),
+    }
 
 
 @torch.no_grad()
@@ -100,7 +107,7 @@ def _stir(policy: Policy, seed: int) -> None:
         parameter.add_(0.1 * torch.randn_like(parameter))
 
 
-def _illegal_actions(policy: Policy, rollout: Rollout) -> str | None:
+def _illegal_actions(policy: Policy, rollout: DecisionRollout) -> str | None:
     if policy.spec.action.kind == "box":
         return None
     worst = rollout.stored.exp()[~rollout.batch.mask]
@@ -110,7 +117,7 @@ def _illegal_actions(policy: Policy, rollout: Rollout) -> str | None:
     return None if float(chosen) > ILLEGAL / 2 else "an illegal action was sampled"
 
 
-def _garbage(policy: Policy, rollout: Rollout) -> str | None:
+def _garbage(policy: Policy, rollout: DecisionRollout) -> str | None:
     """Put another text in place of every candidate that is masked out."""
     batch = rollout.batch
     masked = ~batch.mask[:, : batch.candidates.shape[1]]
@@ -126,7 +133,7 @@ def _filled(pairs: Tensor, where: Tensor, value: float) -> Tensor:
     return torch.where(where[..., None], torch.full_like(pairs, value), pairs)
 
 
-def _neighbours(policy: Policy, rollout: Rollout) -> str | None:
+def _neighbours(policy: Policy, rollout: DecisionRollout) -> str | None:
     whole = policy.evaluate(rollout.batch)
     for number in range(min(len(rollout), 16)):
         alone = policy.evaluate(rollout.batch[number : number + 1])
@@ -137,7 +144,7 @@ def _neighbours(policy: Policy, rollout: Rollout) -> str | None:
     return None
 
 
-def _padding(policy: Policy, rollout: Rollout) -> str | None:
+def _padding(policy: Policy, rollout: DecisionRollout) -> str | None:
     """Where an observation fills not all the columns, cutting the others changes nothing."""
     network, batch = policy.network, rollout.batch
     counts = (batch.candidates >= 0).sum(1)
@@ -160,7 +167,7 @@ def _padding(policy: Policy, rollout: Rollout) -> str | None:
     return None if off <= TOLERANCE else f"log-probabilities move by {off:.2e}"
 
 
-def _permutation(policy: Policy, rollout: Rollout) -> str | None:
+def _permutation(policy: Policy, rollout: DecisionRollout) -> str | None:
     batch = rollout.batch
     size = batch.candidates.shape[1]
     if size < 2:
@@ -180,7 +187,7 @@ def _permutation(policy: Policy, rollout: Rollout) -> str | None:
     return None if off <= TOLERANCE else f"log-probabilities or values move by {off:.2e}"
 
 
-def _ratio(policy: Policy, rollout: Rollout) -> str | None:
+def _ratio(policy: Policy, rollout: DecisionRollout) -> str | None:
     with torch.enable_grad():
         distribution, _ = policy(rollout.batch)
         logprobs = distribution.log_prob(rollout.actions).detach()
@@ -188,12 +195,14 @@ def _ratio(policy: Policy, rollout: Rollout) -> str | None:
     return None if off <= TOLERANCE else f"it is {off:.2e} away from 1"
 
 
-def _reference(policy: Policy, rollout: Rollout) -> str | None:
+def _reference(policy: Policy, rollout: DecisionRollout) -> str | None:
     check_reference(policy, Reference(policy), rollout)
     return None
 
 
-def _no_learning_rate(policy: Policy, rollout: Rollout, experiment: Experiment) -> str | None:
+def _no_learning_rate(
+    policy: Policy, rollout: DecisionRollout, experiment: Experiment
+) -> str | None:
     before = policy.state()
     config = experiment.ppo
     state = ppo_state(policy, config, experiment.backbone.learning_rate)

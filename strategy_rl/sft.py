@@ -5,25 +5,30 @@ Knows a policy and demonstrations; no environment, no files.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from strategy_rl.config import SFTConfig
-from strategy_rl.demonstrations import Demonstrations
+from strategy_rl.demonstrations import AnyDemonstrations, Demonstrations, WrittenDemonstrations
+from strategy_rl.generation import AnyPolicy, TextPolicy
 from strategy_rl.losses import Loss, sft_loss
 from strategy_rl.policy.distributions import ILLEGAL
 from strategy_rl.policy.observations import ObservationBatch
 from strategy_rl.policy.policy import Policy
 from strategy_rl.seeding import generator, seed_torch
+from strategy_rl.token_lessons import TokenLessons
 from strategy_rl.training import (
     Hooks,
     TrainingState,
-    apply_gradients,
+    accumulate_gradients,
     lr_factor,
     set_learning_rates,
+    step_optimizer,
 )
 
 
@@ -31,13 +36,13 @@ from strategy_rl.training import (
 class Validation:
     """How SFT is judged between epochs."""
 
-    demonstrations: Demonstrations
+    demonstrations: AnyDemonstrations
     play: Callable[[], float] | None = None  # mean return of the greedy policy
 
 
 def train_sft(
-    policy: Policy,
-    demonstrations: Demonstrations,
+    policy: AnyPolicy,
+    demonstrations: AnyDemonstrations,
     validation: Validation,
     config: SFTConfig,
     *,
@@ -58,12 +63,12 @@ def train_sft(
     """
     optimizer, counters = state.optimizer, state.counters
     parameters = list(policy.parameters())
-    unused = unused_specials(policy, demonstrations.actions)
+    lessons = _lessons(policy, demonstrations, validation, config)
     num_batches = -(-len(demonstrations) // config.batch_size)
     stopping = config.early_stopping
     metric = stopping.metric if stopping is not None else "accuracy"
-    if metric == "accuracy" and policy.spec.action.kind == "box":
-        metric = "loss"  # no real number is hit exactly
+    if metric == "accuracy" and not lessons.has_accuracy:
+        metric = "loss"
     plays = metric == "return"
 
     while counters["epoch"] < config.epochs and not counters["stopped"]:
@@ -75,9 +80,10 @@ def train_sft(
         for number, index in enumerate(torch.split(torch.from_numpy(order), config.batch_size)):
             progress = (epoch + number / num_batches) / config.epochs
             set_learning_rates(optimizer, lr_factor(progress, config.schedule, config.warmup_share))
-            batch = demonstrations[index.to(policy.device)]
-            loss, metrics = imitation_loss(policy, batch, unused, config.contrastive_coef)
-            norm = apply_gradients(optimizer, loss, parameters, config.max_grad_norm, "SFT")
+            parts: list[dict[str, Tensor]] = []
+            total = accumulate_gradients(parameters, lessons.losses(index, parts))
+            norm = step_optimizer(optimizer, parameters, total, config.max_grad_norm, "SFT")
+            metrics = {name: sum(float(part[name]) for part in parts) for name in parts[0]}
             for name, value in {**metrics, "grad_norm": norm}.items():
                 sums[name] = sums.get(name, 0.0) + float(value)
         policy.eval()
@@ -85,7 +91,7 @@ def train_sft(
         counters["epoch"] = epoch + 1
         means = {name: total / num_batches for name, total in sums.items()}
         means["learning_rate"] = optimizer.param_groups[0]["lr"]
-        judged = judge(policy, validation, unused, plays)
+        judged = lessons.judge(plays)
         hooks.log(
             (epoch + 1) * num_batches, {f"sft/{k}": v for k, v in {**means, **judged}.items()}
         )
@@ -95,7 +101,7 @@ def train_sft(
             counters["stale"] = 0 if better else counters["stale"] + 1
             counters["stopped"] = counters["stale"] >= stopping.patience
         hooks.progress(
-            epoch + 1, config.epochs, f"validation accuracy {judged['validation_accuracy']:.3f}"
+            epoch + 1, config.epochs, f"validation {metric} {judged[f'validation_{metric}']:.3f}"
         )
         hooks.safe_point(state, due=True)
 
@@ -103,7 +109,62 @@ def train_sft(
         policy.load_state(state.best)
 
 
-def sft_state(policy: Policy, config: SFTConfig, backbone_learning_rate: float) -> TrainingState:
+class Lessons(Protocol):
+    """Demonstrations as a policy of one kind learns from them."""
+
+    @property
+    def has_accuracy(self) -> bool:
+        """Whether it can be told that an action was hit exactly."""
+
+    def losses(self, index: Tensor, parts: list[dict[str, Tensor]]) -> Iterable[Tensor]:
+        """Losses whose sum is that of the minibatch `index`; what there is to log is added up."""
+
+    def judge(self, plays: bool) -> dict[str, float]:
+        """Figures on validation rows; the return too where it is asked for."""
+
+
+def _lessons(
+    policy: AnyPolicy, demonstrations: Any, validation: Validation, config: SFTConfig
+) -> Lessons:
+    if isinstance(policy, TextPolicy):
+        held_out = validation.demonstrations
+        assert isinstance(held_out, WrittenDemonstrations)
+        return TokenLessons(policy, demonstrations, held_out, validation.play)
+    return DecisionLessons(policy, demonstrations, validation, config.contrastive_coef)
+
+
+@dataclass(frozen=True)
+class DecisionLessons:
+    """One forward pass a minibatch; special actions that the expert never takes are left out."""
+
+    policy: Policy
+    demonstrations: Demonstrations
+    validation: Validation
+    contrastive_coef: float
+
+    @property
+    def has_accuracy(self) -> bool:
+        """No real number is hit exactly."""
+        return self.policy.spec.action.kind != "box"
+
+    @cached_property
+    def unused(self) -> list[int]:
+        """Special actions that no demonstration takes."""
+        return unused_specials(self.policy, self.demonstrations.actions)
+
+    def losses(self, index: Tensor, parts: list[dict[str, Tensor]]) -> Iterable[Tensor]:
+        """The loss of the whole minibatch."""
+        batch = self.demonstrations[index.to(self.policy.device)]
+        loss, metrics = imitation_loss(self.policy, batch, self.unused, self.contrastive_coef)
+        parts.append(metrics)
+        yield loss
+
+    def judge(self, plays: bool) -> dict[str, float]:
+        """See `judge`."""
+        return judge(self.policy, self.validation, self.unused, plays)
+
+
+def sft_state(policy: AnyPolicy, config: SFTConfig, backbone_learning_rate: float) -> TrainingState:
     """A fresh optimizer and counters at 0."""
     groups = [
         {"params": params, "initial_lr": rate, "weight_decay": decay}
@@ -157,6 +218,7 @@ def judge(
 ) -> dict[str, float]:
     """Loss and accuracy on validation demonstrations, and the return where it can be played."""
     demonstrations = validation.demonstrations
+    assert isinstance(demonstrations, Demonstrations)
     losses, matches = 0.0, 0.0
     for index in torch.split(torch.arange(len(demonstrations), device=policy.device), 2048):
         _, metrics = imitation_loss(policy, demonstrations[index], unused, 0.0)

@@ -23,6 +23,7 @@ from strategy_rl.assembly import (
     make_policy,
     make_table,
     make_world,
+    needs_table,
     ppo_plan,
     row_plans,
     row_share,
@@ -30,9 +31,10 @@ from strategy_rl.assembly import (
     validation_plans,
 )
 from strategy_rl.card import model_card
-from strategy_rl.collector import EpisodePlan, Rollout, StepCollector, collect_episodes
+from strategy_rl.collector import StepCollector, collect_episodes
 from strategy_rl.config import Experiment
 from strategy_rl.demonstrations import (
+    AnyDemonstrations,
     Demonstrations,
     RawDemonstrations,
     first_looks,
@@ -40,12 +42,13 @@ from strategy_rl.demonstrations import (
     roll_expert,
 )
 from strategy_rl.errors import EnvironmentFault, InputError
-from strategy_rl.evaluation import greedy_return
+from strategy_rl.evaluation import greedy_figures, greedy_return
 from strategy_rl.features import TextTable
 from strategy_rl.folder import (
     ENVIRONMENT,
     describe_environment,
 )
+from strategy_rl.generation import AnyPolicy, TextPolicy
 from strategy_rl.imports import load_imports
 from strategy_rl.judging import Actors, judge_all, log_report
 from strategy_rl.moments import Sums, mean_and_std, merged, one_part
@@ -55,6 +58,7 @@ from strategy_rl.ppo import Task, ppo_state, train_ppo
 from strategy_rl.reference import Reference, check_reference
 from strategy_rl.report import NO_SPREAD_SHARE, write_report
 from strategy_rl.reward_checks import probe_rewards, reward_spread
+from strategy_rl.rollout import EpisodePlan, Rollout
 from strategy_rl.seeding import generator
 from strategy_rl.session import Session
 from strategy_rl.sft import (
@@ -64,7 +68,9 @@ from strategy_rl.sft import (
     train_sft,
     unused_specials,
 )
+from strategy_rl.token_updates import TokenMethod, TokenReference, check_token_reference
 from strategy_rl.training import Silent, TrainingState
+from strategy_rl.updates import DecisionMethod, Method
 
 SPREAD_ROWS = 64
 
@@ -96,8 +102,10 @@ class Stages:
         self.seed = experiment.seed
         self.world: World = make_world(experiment)
         self.rows: Rows = share_rows(self.world.train, row_share(experiment), self.seed)
-        self.table: TextTable | None = make_table(experiment.backbone, self.seed)
-        self.policy = make_policy(experiment, self.world.train, self.table)
+        self.table: TextTable | None = None
+        if needs_table(self.world.train):
+            self.table = make_table(experiment.backbone, self.seed)
+        self.policy: AnyPolicy = make_policy(experiment, self.world.train, self.table)
         self.raw: dict[str, RawDemonstrations] = {}
         path = experiment.sft.demonstrations
         if path is not None:
@@ -139,7 +147,7 @@ class Stages:
         self.world.close()
         return report
 
-    def keep_reference(self, policy: Policy) -> None:
+    def keep_reference(self, policy: AnyPolicy) -> None:
         """Write down the policy that SFT left, or take it back from there.
 
         Raises:
@@ -178,6 +186,8 @@ class Stages:
             self.session.pin("imports", load_imports(self.experiment.imports, trust=False))
         if self.table is not None:
             self.session.pin("backbone", self.table.backbone.base_digest)
+        if isinstance(self.policy, TextPolicy):
+            self.session.pin("backbone", self.policy.model.base_digest)
         described = {**describe_environment(), "data": digests}
         files.write_json(self.session.path / ENVIRONMENT, described)
         if self.table is not None:
@@ -189,17 +199,20 @@ class Stages:
         self.session.progress(done, total, "texts")
         self.session.heed_signals()
 
-    def sft(self, policy: Policy) -> None:
+    def sft(self, policy: AnyPolicy) -> None:
         """Imitate the expert; then give actions that it never takes a chance."""
         if self.session.is_past("sft"):
             return
         raw = self.raw.get("file") or roll_expert(
             self.world.train, row_plans(self.rows.sft, self.seed, "demonstrations")
         )
-        demonstrations, validation = self.with_validation(policy, raw.encode(policy))
+        demonstrations, validation = self.with_validation(policy, raw.taught.encode(policy))
         config = self.experiment.sft
         rate = self.experiment.backbone.learning_rate
-        if self.experiment.ppo.normalize_observations:  # else the clone changes when PPO begins
+        if self.experiment.ppo.normalize_observations and isinstance(
+            policy, Policy
+        ):  # else the clone changes when PPO begins
+            assert isinstance(demonstrations, Demonstrations)
             policy.network.normalizer.update(demonstrations.batch.numbers)
         train_sft(
             policy,
@@ -210,10 +223,13 @@ class Stages:
             hooks=self.session,
             state=self.session.restore(sft_state(policy, config, rate)),
         )
-        held_out = validation.demonstrations.batch
-        open_special_actions(policy, demonstrations, held_out, config.special_action_prior)
+        held_out = validation.demonstrations
+        if isinstance(demonstrations, Demonstrations) and isinstance(held_out, Demonstrations):
+            assert isinstance(policy, Policy)
+            prior = config.special_action_prior
+            open_special_actions(policy, demonstrations, held_out.batch, prior)
 
-    def first_moments(self, policy: Policy, plans: Sequence[EpisodePlan]) -> Sums:
+    def first_moments(self, policy: AnyPolicy, plans: Sequence[EpisodePlan]) -> Sums:
         """What the reward's components are like under SFT's policy, where that is asked for."""
         if self.rows.ppo is not None:
             return self.measure_spread(policy, plans)
@@ -222,7 +238,7 @@ class Stages:
         rng = generator(self.seed, "reward-moments")
         return merged({}, collect_episodes(policy, self.world.train, plans, rng).reward_values)
 
-    def measure_spread(self, policy: Policy, plans: Sequence[EpisodePlan]) -> Sums:
+    def measure_spread(self, policy: AnyPolicy, plans: Sequence[EpisodePlan]) -> Sums:
         """Record how much PPO has to learn from; say so where it is nothing.
 
         Returns:
@@ -243,7 +259,7 @@ class Stages:
         if policy.spec.action.kind != "categorical":
             return None
         raw = self.raw.get("file") or self.raw["train"]
-        unused = unused_specials(policy, torch.as_tensor(raw.actions))
+        unused = unused_specials(policy, torch.as_tensor(raw.taught.actions))
         if not unused:
             return None
         left_out = torch.zeros(policy.spec.action.num_logits, dtype=torch.bool)
@@ -251,34 +267,27 @@ class Stages:
         return left_out.to(policy.device)
 
     def with_validation(
-        self, policy: Policy, demonstrations: Demonstrations
-    ) -> tuple[Demonstrations, Validation]:
+        self, policy: AnyPolicy, demonstrations: AnyDemonstrations
+    ) -> tuple[AnyDemonstrations, Validation]:
         """What to train on, and what to judge by: the expert, else the last tenth of a file."""
         slots = self.world.validation
         plans = validation_plans(slots, self.seed)
         if "validation" in self.raw:
-            held_out = self.raw["validation"].encode(policy)
+            held_out = self.raw["validation"].taught.encode(policy)
         else:
             count = max(len(demonstrations) // 10, 1)
             held_out = demonstrations[slice(-count, None)]
             demonstrations = demonstrations[slice(None, -count)]
         return demonstrations, Validation(held_out, lambda: greedy_return(policy, slots, plans))
 
-    def ppo(self, policy: Policy) -> None:
+    def ppo(self, policy: AnyPolicy) -> None:
         """Improve on the reward, from the reference that SFT left."""
         session, config = self.session, self.experiment.ppo
         plan = ppo_plan(self.rows.ppo, self.seed)
         sums: Sums = {}
         if not session.is_past("sft"):
             sums = self.first_moments(policy, [plan(number) for number in range(SPREAD_ROWS)])
-        reference = None
-        if config.kl_coef and self.experiment.sft.epochs:
-            reference = Reference(policy, self.left_out(policy))
-        if reference is not None:
-            probe = collect_episodes(
-                policy, self.world.train, [plan(0)], generator(self.seed, "reference-check")
-            )
-            check_reference(policy, reference, probe)
+        method = self.method(policy, plan)
         plans = validation_plans(self.world.validation, self.seed)
         rate = self.experiment.backbone.learning_rate
         state = ppo_state(policy, config, rate)
@@ -287,13 +296,37 @@ class Stages:
         self.world.judge_rewards_by(mean_and_std(state.counters["judge_sums"]))
         task = Task(
             collect=self.collector(policy, plan, state.counters),
-            validate=lambda: greedy_return(policy, self.world.validation, plans),
-            reference=reference,
+            validate=lambda: greedy_figures(policy, self.world.validation, plans),
+            method=method,
             histograms_every=self.experiment.logging.histograms_every,
             checkpoint_every=self.experiment.checkpoint.every,
         )
         train_ppo(policy, task, config, seed=self.seed, hooks=session, state=state)
         self.log_reward_times(state.counters["decisions"])
+
+    def method(self, policy: AnyPolicy, plan: Callable[[int], EpisodePlan]) -> Method[Any]:
+        """How PPO learns from the policy's kind of decisions; the reference is checked first."""
+        config, section = self.experiment.ppo, self.experiment.generation
+        rng = generator(self.seed, "reference-check")
+        if isinstance(policy, Policy):
+            if not config.kl_coef or not self.experiment.sft.epochs:
+                return DecisionMethod(policy, None)
+            reference = Reference(policy, self.left_out(policy))
+            probe = collect_episodes(policy, self.world.train, [plan(0)], rng)
+            check_reference(policy, reference, probe)
+            return DecisionMethod(policy, reference)
+        written: TokenReference | None = None
+        if config.kl_coef:
+            written = TokenReference(policy)
+            responses = collect_episodes(policy, self.world.train, [plan(0)], rng).responses
+            check_token_reference(policy, written, responses)
+        return TokenMethod(
+            policy,
+            written,
+            config.minibatch_size,
+            section.micro_batch_tokens,
+            section.missing_end_penalty,
+        )
 
     def log_reward_times(self, step: int) -> None:
         """Microseconds of a call of each component, over all environments."""
@@ -310,7 +343,7 @@ class Stages:
         self.session.logger.log_time("ppo", step, times)
 
     def collector(
-        self, policy: Policy, plan: Any, counters: dict[str, Any]
+        self, policy: AnyPolicy, plan: Any, counters: dict[str, Any]
     ) -> Callable[[int], Rollout]:
         """Iteration to rollout, whole episodes or fixed lengths."""
         config, slots = self.experiment.ppo, self.world.train
@@ -355,7 +388,7 @@ class Stages:
 
         return collect_in_phase
 
-    def evaluate(self, policy: Policy, sft_state: dict[str, Tensor]) -> dict[str, Any]:
+    def evaluate(self, policy: AnyPolicy, sft_state: dict[str, Tensor]) -> dict[str, Any]:
         """Judge every policy on the same test rows; write and log the report."""
         session, experiment = self.session, self.experiment
         states = {"sft": sft_state, "ppo": policy.state()}
@@ -368,18 +401,20 @@ class Stages:
         policy.load_state(states["ppo"])
         return report
 
-    def untrained(self) -> Policy:
+    def untrained(self) -> AnyPolicy:
         """A fresh policy; a backbone that learns is loaded anew, a frozen one shared."""
         table = self.table
         if table is not None and not table.is_frozen:
             table = make_table(self.experiment.backbone, self.seed)
         return make_policy(self.experiment, self.world.train, table)
 
-    def all_rows(self) -> Policy:
+    def all_rows(self) -> AnyPolicy:
         """A rival: SFT on the rows of SFT and PPO together."""
         config = self.experiment.sft
         policy = self.untrained()
-        demonstrations, validation = self.with_validation(policy, self.raw["train"].encode(policy))
+        demonstrations, validation = self.with_validation(
+            policy, self.raw["train"].taught.encode(policy)
+        )
         train_sft(
             policy,
             demonstrations,

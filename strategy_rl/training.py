@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from strategy_rl.errors import CheckpointError, DivergenceError, ModelError
-from strategy_rl.policy.policy import Policy
+from strategy_rl.generation import AnyPolicy
 
 
 class Hooks(Protocol):
@@ -57,7 +57,7 @@ class TrainingState:
     by what the counters say, so they have no state.
     """
 
-    policy: Policy
+    policy: AnyPolicy
     optimizer: torch.optim.Optimizer
     counters: dict[str, Any]
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -154,14 +154,38 @@ def apply_gradients(
     Raises:
         DivergenceError: The loss or a gradient is not finite; the weights are as they were.
     """
+    total = accumulate_gradients(parameters, [loss])
+    return step_optimizer(optimizer, parameters, total, max_grad_norm, where)
+
+
+def accumulate_gradients(parameters: Sequence[nn.Parameter], losses: Iterable[Tensor]) -> float:
+    """Gradients of the sum of losses, each made, used and let go before the next; gives the sum."""
     for parameter in parameters:
         parameter.grad = None
-    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    total = 0.0
+    for loss in losses:
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        total += loss.item()
+    return total
+
+
+def step_optimizer(
+    optimizer: torch.optim.Optimizer,
+    parameters: Sequence[nn.Parameter],
+    loss: float,
+    max_grad_norm: float,
+    where: str,
+) -> Tensor:
+    """Step by the gradients that are there, their norm clipped; gives the norm before clipping.
+
+    Raises:
+        DivergenceError: The loss or a gradient is not finite; the weights are as they were.
+    """
     norm = nn.utils.get_total_norm(p.grad for p in parameters if p.grad is not None)
-    loss_value, norm_value = loss.item(), norm.item()
-    if not math.isfinite(loss_value + norm_value):
+    norm_value = norm.item()
+    if not math.isfinite(loss + norm_value):
         raise DivergenceError(
-            f"{where}: loss {loss_value:.4g}, gradient norm {norm_value:.4g}; the weights were "
+            f"{where}: loss {loss:.4g}, gradient norm {norm_value:.4g}; the weights were "
             "left as they were; lower the learning rate, or look at the reward's scale"
         )
     if norm_value > max_grad_norm:

@@ -11,7 +11,8 @@ from gymnasium.envs.registration import register
 from rows import WIDTH, PickRight, Rows
 
 from strategy_rl.assembly import ppo_plan
-from strategy_rl.collector import Rollout, StepCollector
+from strategy_rl.collector import StepCollector
+from strategy_rl.rollout import Rollout
 from strategy_rl.config import PPOConfig
 from strategy_rl.env import EnvSlots, make_slots
 from strategy_rl.features import TextTable
@@ -23,6 +24,7 @@ from strategy_rl.ppo import Task, ppo_state, train_ppo
 from strategy_rl.reference import Reference
 from strategy_rl.seeding import generator, seed_torch
 from strategy_rl.training import Silent
+from strategy_rl.updates import DecisionMethod
 
 TASK = "PickRight-v0"
 
@@ -109,7 +111,8 @@ def measure(settings: Settings) -> Figures:
 
     clock = Clock(settings.decisions)
     reference = Reference(policy) if settings.kl_coef else None
-    task = Task(collect, validate=lambda: 0.0, reference=reference)
+    method = DecisionMethod(policy, reference)
+    task = Task(collect, validate=lambda: {"return": 0.0}, method=method)
     state = ppo_state(policy, config, backbone_learning_rate=0.0)
     train_ppo(policy, task, config, seed=0, hooks=Timed(clock), state=state)
     return clock.figures()

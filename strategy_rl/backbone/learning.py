@@ -12,11 +12,25 @@ from strategy_rl.backbone.settings import BackboneSettings, LoraSettings
 from strategy_rl.errors import ModelError
 
 
-def choose_trainable(model: str, network: Any, settings: BackboneSettings, seed: int) -> None:
-    """Let exactly the weights learn that the settings name; autograd records nothing below them."""
+def choose_trainable(
+    model: str,
+    network: Any,
+    settings: BackboneSettings,
+    seed: int,
+    blocks: nn.ModuleList | None = None,
+) -> None:
+    """Let exactly the weights learn that the settings name; autograd records nothing below them.
+
+    Args:
+        model: Its name, for messages.
+        network: Whose weights these are.
+        settings: Which of them learn.
+        seed: Of the adapters' first weights.
+        blocks: What `last_n` counts; None: the network's own list of blocks.
+    """
     network.requires_grad_(settings.train == "full")
     if settings.train == "last_n":
-        blocks = _blocks(model, network)
+        blocks = _blocks(model, network) if blocks is None else blocks
         if settings.last_n > len(blocks):
             raise ModelError(
                 f"backbone.last_n is {settings.last_n}, but {model!r} has {len(blocks)} blocks"
@@ -24,7 +38,25 @@ def choose_trainable(model: str, network: Any, settings: BackboneSettings, seed:
         for block in blocks[-settings.last_n :]:
             block.requires_grad_(True)
     if settings.train == "lora":
-        _add_adapters(model, network, settings.lora, seed)
+        count = settings.lora.last_n
+        chosen = None
+        if count is not None:
+            blocks = _blocks(model, network) if blocks is None else blocks
+            chosen = list(range(max(len(blocks) - count, 0), len(blocks)))
+        _add_adapters(model, network, settings.lora, seed, chosen)
+    _silence_dropout(network)
+
+
+def _silence_dropout(network: nn.Module) -> None:
+    """Set every dropout to 0: `eval` alone is undone by the next `train`, of whoever calls it."""
+    for name, module in network.named_modules():
+        if "lora_dropout" in name:
+            continue
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for attribute, value in vars(module).items():
+            if "drop" in attribute and isinstance(value, float):
+                setattr(module, attribute, 0.0)
 
 
 def _blocks(model: str, network: nn.Module) -> nn.ModuleList:
@@ -37,12 +69,15 @@ def _blocks(model: str, network: nn.Module) -> nn.ModuleList:
     )
 
 
-def _add_adapters(model: str, network: nn.Module, lora: LoraSettings, seed: int) -> None:
+def _add_adapters(
+    model: str, network: nn.Module, lora: LoraSettings, seed: int, blocks: list[int] | None
+) -> None:
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=list(lora.target_modules) if lora.target_modules else None,
+        layers_to_transform=blocks,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

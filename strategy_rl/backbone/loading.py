@@ -13,11 +13,13 @@ import transformers
 from huggingface_hub import constants
 from safetensors import SafetensorError
 
+from strategy_rl.backbone.boundary import blocks_of, halve_frozen, split_of
 from strategy_rl.backbone.encoder import Backbone
+from strategy_rl.backbone.language_model import LanguageModel
 from strategy_rl.backbone.learning import choose_trainable
 from strategy_rl.backbone.quiet import quiet, some
 from strategy_rl.backbone.settings import BackboneSettings
-from strategy_rl.backbone.tiny import random_tiny
+from strategy_rl.backbone.tiny import random_tiny, random_tiny_writer
 from strategy_rl.errors import ModelError
 from strategy_rl.models import RANDOM_TINY
 
@@ -60,6 +62,61 @@ def load_backbone(
     return Backbone(network.to(target), tokenizer, settings)
 
 
+def load_language_model(
+    model: str | Path,
+    settings: BackboneSettings,
+    *,
+    revision: str | None = None,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+    gradient_checkpointing: bool = False,
+) -> LanguageModel:
+    """Load a pretrained model that writes texts.
+
+    Args:
+        model: As in `load_backbone`; `random:tiny` is a small Llama that writes bytes.
+        settings: What learns, and in which number format.
+        revision: Branch, tag or commit on the hub.
+        device: Where it runs.
+        seed: Of the adapters' first weights.
+        gradient_checkpointing: Keep less of the forward pass and compute it again: slower, smaller.
+
+    Raises:
+        ModelError: It cannot be found, is not complete, writes nothing, or does not fit the
+            settings.
+    """
+    model, target = str(model), torch.device(device)
+    wanted = settings.dtype == "bfloat16"
+    half = wanted or (settings.dtype == "auto" and _has_fast_bfloat16(target))
+    if model == RANDOM_TINY:
+        network, tokenizer = random_tiny_writer()
+    else:
+        network, tokenizer = _load(model, revision, torch.float32, None, writes=True)
+    _check_vocabulary(model, network, tokenizer)
+    network.config.use_cache = False
+    decoder = network.get_decoder()
+    blocks = blocks_of(decoder)
+    choose_trainable(model, network, settings, seed, blocks)
+    if half and (
+        settings.train == "lora"
+        or (settings.train == "last_n" and not network.config.is_encoder_decoder)
+    ):
+        first = 0 if blocks is None else split_of(decoder, blocks)
+        halve_frozen(network, decoder, blocks, first if settings.train == "last_n" else None)
+    if gradient_checkpointing:
+        network.gradient_checkpointing_enable({"use_reentrant": False})
+    autocast = half and settings.train == "full"
+    try:
+        return LanguageModel(network.to(target), tokenizer, settings, half=autocast)
+    except RuntimeError as error:
+        if not half:
+            raise
+        raise ModelError(
+            f"backbone.model {model!r} does not run in bfloat16 with train={settings.train} "
+            f"({' '.join(str(error).split())[:200]}); set backbone.dtype to float32"
+        ) from error
+
+
 def _resolve_dtype(settings: BackboneSettings, device: torch.device) -> torch.dtype:
     if settings.dtype == "float32":
         return torch.float32
@@ -84,15 +141,21 @@ def _has_fast_bfloat16(device: torch.device) -> bool:
 
 
 def _load(
-    model: str, revision: str | None, dtype: torch.dtype, attention: str | None
+    model: str,
+    revision: str | None,
+    dtype: torch.dtype,
+    attention: str | None,
+    *,
+    writes: bool = False,
 ) -> tuple[Any, Any]:
-    """The network (of encoder-decoder models the encoder) and the tokenizer."""
+    """The network and the tokenizer; one that only reads is the encoder, where there are two."""
     is_folder = Path(model).is_dir()
     if not is_folder and (model.startswith((".", "/", "~")) or model.count("/") > 1):
         raise ModelError(f"backbone.model is {model!r}, but there is no such folder")
     options = {"revision": revision, "trust_remote_code": False}
+    read = _read_writer if writes else _read
     try:
-        return _read(model, dtype, attention, options | {"local_files_only": True})
+        return read(model, dtype, attention, options | {"local_files_only": True})
     except OSError as error:
         if is_folder:
             raise _unusable(model, error) from error
@@ -100,7 +163,7 @@ def _load(
     except (ValueError, RuntimeError, ImportError, KeyError, SafetensorError) as error:
         raise _unusable(model, error) from error
     try:
-        return _read(model, dtype, attention, options)
+        return read(model, dtype, attention, options)
     except (OSError, ValueError, RuntimeError, ImportError, KeyError, SafetensorError) as error:
         raise _unusable(model, error) from error
 
@@ -131,12 +194,27 @@ def _unusable(model: str, error: Exception) -> ModelError:
     )
 
 
-def _read(
+def _read_writer(
     model: str, dtype: torch.dtype, attention: str | None, options: dict[str, Any]
 ) -> tuple[Any, Any]:
+    config = transformers.AutoConfig.from_pretrained(model, **options)
+    kind = "Seq2SeqLM" if config.is_encoder_decoder else "CausalLM"
+    network, tokenizer, found = _weights(f"AutoModelFor{kind}", model, dtype, attention, options)
+    missing = sorted(found["missing_keys"])
+    if missing:
+        raise ValueError(
+            f"the weights do not fit {type(network).__name__}: missing {some(missing)}"
+        )
+    return network, tokenizer
+
+
+def _weights(
+    kind: str, model: str, dtype: torch.dtype, attention: str | None, options: dict[str, Any]
+) -> tuple[Any, Any, Mapping[str, Any]]:
+    """Network, tokenizer and what transformers says of names that did not fit."""
     with quiet():
         tokenizer = transformers.AutoTokenizer.from_pretrained(model, **options)
-        network, found = transformers.AutoModel.from_pretrained(
+        network, found = getattr(transformers, kind).from_pretrained(
             model,
             dtype=dtype,
             use_safetensors=True,
@@ -148,6 +226,13 @@ def _read(
         raise ValueError("its tokenizer has no tokenizer.json")
     if len(set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids)) < _FEWEST_TOKENS:
         raise ValueError("its tokenizer has no vocabulary; the tokenizer's files are missing")
+    return network, tokenizer, found
+
+
+def _read(
+    model: str, dtype: torch.dtype, attention: str | None, options: dict[str, Any]
+) -> tuple[Any, Any]:
+    network, tokenizer, found = _weights("AutoModel", model, dtype, attention, options)
     has_decoder = network.config.is_encoder_decoder
     _refuse_gaps(network, found, ignored="decoder" if has_decoder else "pooler")
     if has_decoder:
@@ -176,7 +261,7 @@ def _refuse_gaps(network: Any, found: Mapping[str, Any], ignored: str) -> None:
         )
 
 
-def _check_fit(model: str, network: Any, tokenizer: Any, settings: BackboneSettings) -> None:
+def _check_vocabulary(model: str, network: Any, tokenizer: Any) -> None:
     rows = network.get_input_embeddings().num_embeddings
     highest = max(tokenizer.get_vocab().values())
     if highest >= rows:
@@ -184,6 +269,10 @@ def _check_fit(model: str, network: Any, tokenizer: Any, settings: BackboneSetti
             f"backbone.model {model!r}: the tokenizer gives ids up to {highest}, the model knows "
             f"{rows} tokens; use the tokenizer that belongs to the model"
         )
+
+
+def _check_fit(model: str, network: Any, tokenizer: Any, settings: BackboneSettings) -> None:
+    _check_vocabulary(model, network, tokenizer)
     least = tokenizer.num_special_tokens_to_add() + 1
     most = _num_positions(network)
     if settings.max_tokens < least or (most is not None and settings.max_tokens > most):

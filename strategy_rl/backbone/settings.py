@@ -16,6 +16,8 @@ class LoraSettings:
     """Acts in training mode alone."""
     target_modules: tuple[str, ...] | None = None
     """Names of the layers to adapt; None: peft's choice for the model type."""
+    last_n: int | None = None
+    """Adapt this many last blocks alone; None: all."""
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,8 @@ class LoraConfig(Section):
     """Dropout before the adapter during SFT; PPO always uses 0."""
     target_modules: Annotated[tuple[Text, ...], BeforeValidator(as_tuple)] | None = None
     """Names of the layers to adapt; null: the usual ones of the model type."""
+    last_n: Count | None = None
+    """Adapt this many last blocks alone, so that those below run once a token; null: all blocks."""
 
 
 class BackboneConfig(Section):
@@ -84,11 +86,14 @@ class BackboneConfig(Section):
     prefix: str = ""
     """Put before every text, e.g. `query: ` for e5 models."""
     max_tokens: Count = 128
-    """The end of a longer text is cut off."""
+    """The end of a longer text, or prompt, is cut off."""
     learning_rate: NonNegative = 2e-5
-    """Step size of the weights that learn, in both stages; 0 changes nothing."""
+    """Step size of the weights that learn, in PPO too unless it has its own; 0 changes nothing."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Number format of a frozen model; models that learn keep float32 weights."""
+    """Number format of frozen weights, by `auto` bfloat16 where the machine is fast in it; weights
+    that learn are float32. A writer with `full` multiplies in it, from float32 weights."""
+    gradient_checkpointing: bool = False
+    """Of a writer: keep less of the forward pass and compute it again; slower, smaller."""
     device: Annotated[str, AfterValidator(_known_device)] = "auto"
     """`auto`, `cpu`, `mps`, `cuda` or `cuda:0`."""
     cache_dir: Text | None = None
@@ -119,6 +124,31 @@ class PolicyConfig(Section):
     """Show the scorer shared words, lengths and cosines of each candidate and its context."""
     init_log_std: Annotated[float, Field(ge=-5, le=2)] = 0.0
     """First log standard deviation of a Box action."""
+
+
+class GenerationConfig(Section):
+    """How a policy reads and writes whose actions are texts; read for those tasks alone."""
+
+    template: Literal["auto", "chat", "plain"] = "auto"
+    """`chat`: prompts in the model's own chat template; `auto`: where it has one."""
+    system: Text | None = None
+    """System message before every prompt; null: none."""
+    max_new_tokens: Count = 64
+    """The most tokens of a response."""
+    temperature: Positive = 1.0
+    """Of the policy's distribution, in training and sampling."""
+    top_k: Whole = 0
+    """Draw among this many most probable tokens; 0: all."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Draw among the fewest tokens that hold this much probability."""
+    missing_end_penalty: NonNegative = 0.0
+    """Taken off the reward of a response that had to be cut."""
+    batch_rows: Count = 64
+    """Responses written side by side."""
+    micro_batch_tokens: Count = 4096
+    """Padded tokens of one forward and backward pass; gradients add up to those of a minibatch."""
+    engine: Literal["local", "vllm"] = "local"
+    """What writes in training: the model itself, or vLLM on a GPU."""
 
 
 class EarlyStopping(Section):
@@ -195,7 +225,7 @@ class PPOConfig(Section):
     epochs: Count = 3
     """Passes over the decisions of one round."""
     minibatch_size: Count = 256
-    """Decisions of one update."""
+    """Decisions of one update; responses where actions are texts."""
     clip_range: ScheduledPositive = 0.2
     """How far the ratio of new to old probability may leave 1."""
     value_clip_range: Positive | None = None
@@ -208,6 +238,8 @@ class PPOConfig(Section):
     """First step size; 0 changes nothing."""
     head_learning_rate: NonNegative | None = None
     """Step size of the value head and of special actions; null: the same."""
+    backbone_learning_rate: NonNegative | None = None
+    """Step size of the backbone's weights in this stage; null: `backbone.learning_rate`."""
     schedule: Literal["linear", "constant"] = "linear"
     """Step size over the training: down to 0, or level."""
     adam_eps: Positive = 1e-5
@@ -220,6 +252,9 @@ class PPOConfig(Section):
     """Weight of the KL to the policy that SFT left; without SFT there is none."""
     adaptive_kl: AdaptiveKL | None = None
     """Null: `kl_coef` stays as it is."""
+    kl_budget: Positive | None = None
+    """Keep a policy as the best only while its KL an episode to the reference, in nats, is within;
+    null: whatever it is."""
     target_kl: Positive | None = None
     """End the updates of a round above 1.5 times this KL to the round's own policy; null: never."""
     max_grad_norm: Positive = 1.0
@@ -270,6 +305,8 @@ Rival = Literal[
     "dp",
     "all_rows_dp",
     "all_rows_special_bias",
+    "zero_shot",
+    "best_of_n",
 ]
 RIVALS: tuple[Rival, ...] = get_args(Rival)
 
@@ -281,6 +318,8 @@ class EvaluationConfig(Section):
     """Episodes to play; null: every row of the split once, or 100 where a task has no rows."""
     rivals: Annotated[tuple[Rival, ...], BeforeValidator(as_tuple)] = RIVALS
     """Policies to compare with; those that a task does not allow are left out."""
+    best_of: Count = 8
+    """Responses a row of the rival `best_of_n`, where actions are texts."""
     reward: Reward | None = None
     """Judge by this reward; null: by the one that was trained."""
     bootstrap_samples: Count = 10_000
@@ -326,6 +365,8 @@ class Experiment(Section):
     """The language model."""
     policy: PolicyConfig = PolicyConfig()
     """The heads."""
+    generation: GenerationConfig = GenerationConfig()
+    """How texts are written, where actions are texts."""
     sft: SFTConfig = SFTConfig()
     """Stage one."""
     ppo: PPOConfig = PPOConfig()

@@ -57,6 +57,12 @@ METRICS: tuple[Metric, ...] = (
         "worse",
     ),
     Metric(
+        "sft/validation_perplexity",
+        "Of texts: the exponential of that loss, as if so many tokens were equally likely.",
+        "falls, then levels off",
+        "worse",
+    ),
+    Metric(
         "sft/validation_return",
         "Mean return of the greedy policy on validation rows.",
         "rises, then levels off",
@@ -149,6 +155,44 @@ METRICS: tuple[Metric, ...] = (
         "ppo/ref_kl",
         "Mean KL from the policy to the SFT reference, in nats per decision.",
         "0 at the start, then slowly rising; never negative",
+    ),
+    Metric(
+        "ppo/ref_kl_k3",
+        "Of texts: the same KL by the estimate k3, which is never negative.",
+        "close to ppo/ref_kl",
+    ),
+    Metric(
+        "ppo/ref_kl_episode",
+        "Of texts: KL to the reference, in nats an episode: the sum over its tokens.",
+        "rises slowly; near the target, or within the budget, where one is set",
+    ),
+    Metric(
+        "ppo/kl_penalty",
+        "Of texts: what that KL takes off the return of an episode.",
+        "small beside what the reward differs by",
+    ),
+    Metric(
+        "ppo/sampler_mismatch_mean",
+        "Mean distance of a token's log-probability when it was drawn and when it is trained.",
+        "0.05 or less; more: the engine's number format or weights are not those of the model",
+        "worse",
+    ),
+    Metric(
+        "ppo/sampler_mismatch_p95",
+        "The distance that 95 of 100 tokens stay under.",
+        "0.2 or less",
+        "worse",
+    ),
+    Metric(
+        "ppo/sampler_weight_mean",
+        "Mean of the truncated importance weights that correct the difference.",
+        "close to 1",
+    ),
+    Metric(
+        "ppo/validation_value/*",
+        "Mean of one component's own value over the greedy policy's validation rows; one of "
+        "weight 0 is a guard that nobody trains on.",
+        "moves as the component means it; a guard does not fall",
     ),
     Metric(
         "ppo/kl_loss",
@@ -260,6 +304,27 @@ METRICS: tuple[Metric, ...] = (
         "reward_value/*/abstained_share",
         "Share of the steps to which it gave no value.",
         "as the component means it",
+    ),
+    Metric(
+        "rollout/response_tokens_mean",
+        "Of texts: mean number of tokens of a response.",
+        "steady, or moving as the reward asks; a climb to the limit is a warning",
+    ),
+    Metric(
+        "rollout/response_tokens_std",
+        "Its standard deviation.",
+        "above 0",
+    ),
+    Metric(
+        "rollout/ended_share",
+        "Of texts: share of responses that ended by themselves, and not at the limit.",
+        "close to 1",
+        "better",
+    ),
+    Metric(
+        "rollout/distinct_2",
+        "Of texts: share of neighbouring pairs of tokens that differ from each other in a rollout.",
+        "steady; a fall means that the policy repeats itself",
     ),
     Metric(
         "rollout/dropped_episodes",

@@ -22,7 +22,7 @@ ILLEGAL = -1e8  # finite: 0 * -inf would be NaN
 class ActionSpec:
     """What the action space is, in plain numbers."""
 
-    kind: Literal["categorical", "multi", "box"]
+    kind: Literal["categorical", "multi", "box", "text"]
     sizes: tuple[int, ...]  # actions of each factor; for a box, its flat dimension
     num_special: int = 0
     low: tuple[float, ...] = ()

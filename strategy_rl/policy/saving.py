@@ -77,10 +77,12 @@ def load(
     """
     from strategy_rl.policy.policy import Policy
 
-    config = _config(directory)
+    config = read_config(directory)
+    if "kind" in config:
+        raise ModelError(f"{directory}: a policy that writes texts; use `TextPolicy`")
     try:
         spec, saved = _spec(config["spec"]), config["backbone"]
-        source = None if saved is None else _source(saved)
+        source = None if saved is None else source_of(saved)
         state = load_file(directory / WEIGHTS, device=str(device))
     except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
         raise ModelError(f"{directory}: damaged: {type(error).__name__}: {error}") from error
@@ -107,7 +109,12 @@ def load(
     return policy
 
 
-def _config(directory: Path) -> Any:
+def read_config(directory: Path) -> Any:
+    """The `config.json` of a policy's folder.
+
+    Raises:
+        ModelError: It is missing, damaged or of another format.
+    """
     if not (directory / CONFIG).is_file():
         raise ModelError(f"{directory} holds no {CONFIG}; expected a folder of save_pretrained")
     try:
@@ -120,11 +127,12 @@ def _config(directory: Path) -> Any:
     return config
 
 
-def _source(saved: dict[str, Any]) -> BackboneSource:
+def source_of(saved: dict[str, Any]) -> BackboneSource:
+    """Where a saved policy's backbone came from."""
     from strategy_rl.policy.policy import BackboneSource
 
     settings = dict(saved["settings"])
-    lora = LoraSettings(**_tuples(settings.pop("lora")))
+    lora = LoraSettings(**frozen(settings.pop("lora")))
     return BackboneSource(
         saved["model"], saved["revision"], BackboneSettings(**settings, lora=lora)
     )
@@ -136,18 +144,20 @@ def _spec(saved: dict[str, Any]) -> Any:
     from strategy_rl.policy.policy import PolicySpec
     from strategy_rl.policy.spaces import ObservationSpec
 
-    observation = ObservationSpec(**_tuples(saved["observation"]))
+    observation = ObservationSpec(**frozen(saved["observation"]))
     return PolicySpec(
         observation=observation,
-        action=ActionSpec(**_tuples(saved["action"])),
-        sizes=NetworkSizes(**_tuples(saved["sizes"])),
+        action=ActionSpec(**frozen(saved["action"])),
+        sizes=NetworkSizes(**frozen(saved["sizes"])),
         special_actions=tuple(saved["special_actions"]),
         pair_features=saved["pair_features"],
     )
 
 
-def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    def frozen(value: Any) -> Any:
-        return tuple(frozen(v) for v in value) if isinstance(value, list) else value
+def frozen(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a JSON file as dataclasses have them: tuples in place of lists."""
 
-    return {name: frozen(value) for name, value in fields.items()}
+    def tuples(value: Any) -> Any:
+        return tuple(tuples(v) for v in value) if isinstance(value, list) else value
+
+    return {name: tuples(value) for name, value in fields.items()}

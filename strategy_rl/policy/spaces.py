@@ -80,9 +80,9 @@ def observation_spec(
     for name, field in fields.items():
         if name.split(INSIDE)[0] in apart:
             continue
-        if _is_text(field):
+        if is_text(field):
             texts.append((name, 1))
-        elif isinstance(field, spaces.Sequence) and _is_text(field.feature_space):
+        elif isinstance(field, spaces.Sequence) and is_text(field.feature_space):
             texts.append((name, context_turns))
         else:
             numbers.append(_number_field(name, field))
@@ -125,7 +125,7 @@ def _leaves(name: str, space: gym.Space[Any]) -> Iterator[tuple[str, gym.Space[A
         yield from _leaves(f"{prefix}{key}", item)
 
 
-def _is_text(space: gym.Space[Any]) -> bool:
+def is_text(space: gym.Space[Any]) -> bool:
     """Whether its elements are strings; packages have text spaces of their own."""
     return space.dtype is not None and space.dtype.kind == "U"
 

@@ -156,5 +156,5 @@ def test_the_schema_is_closed_at_every_level() -> None:
 def test_all_sections_are_documented_models() -> None:
     sections = [f.annotation for f in Experiment.model_fields.values()]
     models = [s for s in sections if isinstance(s, type) and issubclass(s, BaseModel)]
-    assert len(models) == 8
+    assert len(models) == 9
     assert all(model.__doc__ for model in models)

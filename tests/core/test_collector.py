@@ -8,7 +8,8 @@ from toys import Counter, Numbered, counters, numbers_policy, stir
 
 from strategy_rl.advantages import compute_gae
 from strategy_rl.assembly import ppo_plan
-from strategy_rl.collector import EpisodePlan, Rollout, StepCollector, collect_episodes
+from strategy_rl.collector import StepCollector, collect_episodes
+from strategy_rl.rollout import DecisionRollout, EpisodePlan, Rollout
 from strategy_rl.env import EnvSlots, make_slots
 from strategy_rl.evaluation import RandomActor, greedy_return, plan_split
 from strategy_rl.reward_checks import reward_spread
@@ -247,7 +248,7 @@ def test_the_random_rival_picks_among_what_is_offered_where_there_is_no_mask():
 
 
 def test_discounted_rewards_run_through_an_episode_and_start_anew_after_it():
-    rollout = Rollout(
+    rollout = DecisionRollout(
         batch=None,
         actions=torch.zeros(5),
         stored=torch.zeros(5, 1),

@@ -7,7 +7,8 @@ import pytest
 import torch
 from toys import moved, numbers_policy, policy_of, rollout_of, stir, train
 
-from strategy_rl.collector import EpisodePlan, collect_episodes
+from strategy_rl.collector import collect_episodes
+from strategy_rl.rollout import EpisodePlan
 from strategy_rl.env import make_slots
 from strategy_rl.errors import DivergenceError
 from strategy_rl.reference import Reference, check_reference

@@ -12,7 +12,7 @@ from toys import Numbered
 
 from strategy_rl.assembly import make_world
 from strategy_rl.card import model_card
-from strategy_rl.collector import EpisodePlan
+from strategy_rl.rollout import EpisodePlan
 from strategy_rl.config import Experiment
 from strategy_rl.env import EnvSlots
 from strategy_rl.episodes import read_episodes

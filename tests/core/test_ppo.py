@@ -24,7 +24,8 @@ from toys import (
     train,
 )
 
-from strategy_rl.collector import EpisodePlan, collect_episodes
+from strategy_rl.collector import collect_episodes
+from strategy_rl.rollout import EpisodePlan
 from strategy_rl.config import AdaptiveKL, PPOConfig, Schedule
 from strategy_rl.env import EnvSlots, make_slots
 from strategy_rl.policy import Policy

@@ -9,7 +9,8 @@ import torch
 from gymnasium import spaces
 from toys import numbers_policy
 
-from strategy_rl.collector import EpisodePlan, collect_episodes
+from strategy_rl.collector import collect_episodes
+from strategy_rl.rollout import EpisodePlan
 from strategy_rl.env import EnvSlots
 from strategy_rl.errors import EnvironmentFault
 from strategy_rl.evaluation import (

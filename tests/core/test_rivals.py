@@ -6,7 +6,7 @@ import pytest
 from gymnasium import spaces
 from toys import policy_of, question, selection_policy, stir
 
-from strategy_rl.collector import EpisodePlan
+from strategy_rl.rollout import EpisodePlan
 from strategy_rl.env import EnvSlots, make_slots
 from strategy_rl.rivals import (
     CosineActor,

@@ -16,7 +16,7 @@ from toys import (
     stir,
 )
 
-from strategy_rl.collector import EpisodePlan
+from strategy_rl.rollout import EpisodePlan
 from strategy_rl.config import EarlyStopping, SFTConfig
 from strategy_rl.demonstrations import RawDemonstrations, read_demonstrations, roll_expert
 from strategy_rl.env import EnvSlots, make_slots

@@ -7,7 +7,7 @@ import torch
 from gymnasium import spaces
 from toys import policy_of, question, selection_policy, stir
 
-from strategy_rl.collector import EpisodePlan
+from strategy_rl.rollout import EpisodePlan
 from strategy_rl.env import EnvSlots
 from strategy_rl.errors import EnvironmentFault
 from strategy_rl.rivals import (

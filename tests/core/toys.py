@@ -13,7 +13,8 @@ from torch import Tensor
 
 from strategy_rl.assembly import backbone_settings, make_policy
 from strategy_rl.backbone import load_backbone
-from strategy_rl.collector import EpisodePlan, Rollout, collect_episodes
+from strategy_rl.collector import collect_episodes
+from strategy_rl.rollout import EpisodePlan, Rollout
 from strategy_rl.config import BackboneConfig, Experiment, PolicyConfig, PPOConfig, TaskConfig
 from strategy_rl.env import EnvSlots, make_slots
 from strategy_rl.features import TextTable
@@ -22,6 +23,7 @@ from strategy_rl.ppo import Task, ppo_state, train_ppo
 from strategy_rl.reference import Reference
 from strategy_rl.seeding import generator
 from strategy_rl.training import Silent
+from strategy_rl.updates import DecisionMethod
 from strategy_rl_envs.kit.selection import selection_mask, selection_spaces
 
 WORDS = ("red", "blue", "green", "black", "white", "brown")
@@ -170,8 +172,8 @@ def train(
 
     task = Task(
         collect=collect or episodes,
-        validate=validate or (lambda: float(next(rising))),
-        reference=reference,
+        validate=lambda: {"return": validate() if validate else float(next(rising))},
+        method=DecisionMethod(policy, reference),
     )
     state = ppo_state(policy, config, backbone_learning_rate=1e-3)
     train_ppo(policy, task, config, seed=0, hooks=recorder, state=state)

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from strategy_rl.assembly import ppo_plan
-from strategy_rl.collector import EpisodePlan, collect_episodes
+from strategy_rl.collector import collect_episodes
+from strategy_rl.rollout import EpisodePlan
 from strategy_rl.config import load_experiment
 from strategy_rl.env import EnvSlots
 from strategy_rl.evaluation import greedy_return
@@ -16,6 +17,7 @@ from strategy_rl.seeding import generator
 from strategy_rl.sft import sft_state, train_sft
 from strategy_rl.stages import Stages
 from strategy_rl.training import Silent
+from strategy_rl.updates import DecisionMethod
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -59,8 +61,8 @@ def learn(name: str, overrides: Sequence[str] = ()) -> Learnt:
     hooks.log = lambda step, scalars: logs.append(dict(scalars))  # type: ignore[method-assign]
     task = Task(
         collect=stages.collector(policy, ppo_plan(None, seed), state.counters),
-        validate=lambda: 0.0,  # of equals the last one stays
-        reference=Reference(policy) if experiment.ppo.kl_coef else None,
+        validate=lambda: {"return": 0.0},  # of equals the last one stays
+        method=DecisionMethod(policy, Reference(policy) if experiment.ppo.kl_coef else None),
     )
     train_ppo(policy, task, experiment.ppo, seed=seed, hooks=hooks, state=state)
     return Learnt(policy, stages.world.validation, logs)

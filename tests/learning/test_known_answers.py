@@ -67,7 +67,7 @@ def test_what_is_only_cut_off_goes_on_being_worth_something(name):
 
 
 def test_the_test_above_would_see_truncations_that_are_taken_for_terminations(monkeypatch):
-    from strategy_rl.collector import Rollout
+    from strategy_rl.rollout import Rollout
 
     advantages = Rollout.advantages
 
