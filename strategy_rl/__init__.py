@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from strategy_rl import errors
     from strategy_rl.config import Experiment, load_experiment
+    from strategy_rl.generation import TextDecision, TextPolicy
     from strategy_rl.policy import Decision, Policy
     from strategy_rl.runner import resume, run
 
@@ -20,6 +21,8 @@ __all__ = [
     "Decision",
     "Experiment",
     "Policy",
+    "TextDecision",
+    "TextPolicy",
     "errors",
     "load_experiment",
     "resume",
@@ -30,6 +33,8 @@ _HOMES = {
     "Decision": "strategy_rl.policy",
     "Experiment": "strategy_rl.config",
     "Policy": "strategy_rl.policy",
+    "TextDecision": "strategy_rl.generation",
+    "TextPolicy": "strategy_rl.generation",
     "load_experiment": "strategy_rl.config",
     "resume": "strategy_rl.runner",
     "run": "strategy_rl.runner",

@@ -27,6 +27,7 @@ from strategy_rl.features import FeatureCache, TextTable
 from strategy_rl.generation import AnyPolicy, TextPolicy, TextPolicySpec
 from strategy_rl.generation.prompts import PromptFormat
 from strategy_rl.generation.sampling import Sampling
+from strategy_rl.generation.vllm_engine import VLLMEngine
 from strategy_rl.models import PREFIX, cache_root, resolve_model
 from strategy_rl.policy import BackboneSource, Policy, PolicySpec
 from strategy_rl.policy.network import NetworkSizes
@@ -190,8 +191,13 @@ def make_text_policy(experiment: Experiment, slots: EnvSlots, *purpose: str) -> 
         charset=charset_of(space),
     )
     seed_torch(experiment.seed, "network", *purpose)
-    source = BackboneSource(config.model, config.revision, settings)
-    return TextPolicy(spec, model, source, batch_rows=section.batch_rows)
+    dtype: Literal["bfloat16", "float32"] = "bfloat16" if model.is_half else "float32"
+    source = BackboneSource(config.model, config.revision, replace(settings, dtype=dtype))
+    engine = None
+    if section.engine == "vllm":
+        folder = str(resolve_model(config.model))
+        engine = VLLMEngine(model, folder, config.revision, spec)
+    return TextPolicy(spec, model, source, batch_rows=section.batch_rows, engine=engine)
 
 
 def charset_of(space: Any) -> str | None:

@@ -9,13 +9,16 @@ import strategy_rl
 from strategy_rl.config import Experiment, RewardTerm, WeightSchedule
 
 
-def model_card(experiment: Experiment, stage: str, policies: Mapping[str, Any]) -> str:
+def model_card(
+    experiment: Experiment, stage: str, policies: Mapping[str, Any], kind: str = "Policy"
+) -> str:
     """README.md of a policy: what it does, how it was trained, what it earned on the test rows.
 
     Args:
         experiment: What made it.
         stage: The last that it went through where the experiment has it, `sft` or `ppo`.
         policies: The `policies` of the report; empty before it is judged.
+        kind: The class that loads it.
     """
     reward = ", ".join(f"{term.name} x {_weight(term)}" for term in experiment.reward)
     lines = [
@@ -28,9 +31,9 @@ def model_card(experiment: Experiment, stage: str, policies: Mapping[str, Any]) 
         f"- Seed: {experiment.seed}",
         "",
         "```python",
-        "from strategy_rl import Policy",
+        f"from strategy_rl import {kind}",
         "",
-        'policy = Policy.from_pretrained("this/folder")',
+        f'policy = {kind}.from_pretrained("this/folder")',
         "decision = policy.act(observation, greedy=True)",
         "```",
     ]

@@ -27,7 +27,11 @@ Action: TypeAlias = int | str | list[int] | list[float]
 
 @dataclass(frozen=True)
 class Step:
-    """One `env.step`; `probabilities` and `legal_names` run over `legal_actions`."""
+    """One `env.step`; `probabilities` and `legal_names` run over `legal_actions`.
+
+    `reward_values` are the components' own values, None where one abstained; `log_ratio` is the
+    log-probability of a written action less that under SFT's policy.
+    """
 
     action: Action
     action_name: str
@@ -41,6 +45,8 @@ class Step:
     candidate_kinds: list[str] | None = None
     reward_inputs: dict[str, Any] | None = None
     legal_names: list[str] | None = None
+    reward_values: dict[str, float | None] | None = None
+    log_ratio: float | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,10 @@ def episode_from_json(fields: Mapping[str, Any]) -> Episode:
         KeyError: a field is missing.
         TypeError: a step is no object, or `steps` no list.
     """
-    steps = tuple(Step(**{name: step[name] for name in _STEP_FIELDS}) for step in fields["steps"])
+    steps = tuple(
+        Step(**{n: step[n] for n in _STEP_FIELDS if n in step or n not in _ADDED_FIELDS})
+        for step in fields["steps"]
+    )
     return Episode(**{name: fields[name] for name in _EPISODE_FIELDS}, steps=steps)
 
 
@@ -203,3 +212,4 @@ def _refuse(path: Path, line: int, reason: str) -> NoReturn:
 
 _EPISODE_FIELDS = tuple(name for name in Episode.__dataclass_fields__ if name != "steps")
 _STEP_FIELDS = tuple(Step.__dataclass_fields__)
+_ADDED_FIELDS = ("reward_values", "log_ratio")  # older files lack them

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 from gymnasium.spaces import Discrete, MultiDiscrete
+from torch import Tensor
 
 from strategy_rl.collector import collect_episodes, env_actions
 from strategy_rl.env import EnvSlots, StepResult, fault_at
 from strategy_rl.episodes import Action, Episode, Step, facts_to_json, plain
 from strategy_rl.errors import EnvironmentFault
-from strategy_rl.generation import AnyPolicy, TextPolicy
+from strategy_rl.generation import AnyPolicy, Response, TextPolicy
 from strategy_rl.moments import one_part
 from strategy_rl.policy.policy import Policy
 from strategy_rl.policy.spaces import CANDIDATES, MASK
@@ -33,6 +34,7 @@ class Choice(NamedTuple):
     action: Any
     probabilities: list[float] | None = None  # of every action
     value: float | None = None
+    log_ratio: float | None = None  # of a written action, to SFT's policy
 
 
 class Actor(Protocol):
@@ -83,6 +85,7 @@ class TextActor:
 
     policy: TextPolicy
     greedy: bool = True
+    reference: Mapping[str, Tensor] | None = None  # weights to measure the KL to
 
     def act(
         self,
@@ -97,16 +100,29 @@ class TextActor:
         responses = policy.generate(prompts, None if self.greedy else uniforms)
         first = np.cumsum([0, *(len(r.response) for r in responses[:-1])])
         values = policy.values_of(responses)[torch.from_numpy(first)].tolist()
+        ratios = [None] * len(responses) if self.reference is None else self._ratios(responses)
         return [
-            Choice(policy.text_of(response), None, value)
-            for response, value in zip(responses, values, strict=True)
+            Choice(policy.text_of(response), None, value, ratio)
+            for response, value, ratio in zip(responses, values, ratios, strict=True)
         ]
 
+    def _ratios(self, responses: Sequence[Response]) -> list[float]:
+        """Log-probability of each response less that under the reference."""
+        assert self.reference is not None
+        ours = self.policy.evaluate(responses).logprobs
+        with self.policy.lent_to(self.reference):
+            theirs = self.policy.evaluate(responses).logprobs
+        lengths = [len(response.response) for response in responses]
+        parts = torch.split(ours - theirs, lengths)
+        return [float(part.sum()) for part in parts]
 
-def actor_of(policy: AnyPolicy, *, greedy: bool = True) -> Actor:
-    """A policy as an actor."""
+
+def actor_of(
+    policy: AnyPolicy, *, greedy: bool = True, reference: Mapping[str, Tensor] | None = None
+) -> Actor:
+    """A policy as an actor; of one that writes the KL to `reference` is measured."""
     if isinstance(policy, TextPolicy):
-        return TextActor(policy, greedy)
+        return TextActor(policy, greedy, reference)
     return PolicyActor(policy, greedy)
 
 
@@ -324,7 +340,15 @@ def _step(
         expert_action=_flat(info.get("expert_action")),
         candidate_kinds=None if kinds is None else list(kinds),
         reward_inputs=facts_to_json(answer.info.get("reward_inputs")) if keep_texts else None,
+        reward_values=_values(answer.info),
+        log_ratio=choice.log_ratio,
     )
+
+
+def _values(info: Mapping[str, Any]) -> dict[str, float | None] | None:
+    """The components' own values, where the task tells them."""
+    values = info.get("reward_values")
+    return None if values is None else dict(values)
 
 
 def _episode(

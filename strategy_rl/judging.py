@@ -12,8 +12,14 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 from torch import Tensor
 
-from strategy_rl.assembly import World, has_expert_everywhere, make_world, validation_plans
-from strategy_rl.config import Experiment
+from strategy_rl.assembly import (
+    World,
+    has_expert_everywhere,
+    make_world,
+    resolve_device,
+    validation_plans,
+)
+from strategy_rl.config import Experiment, GenerationConfig
 from strategy_rl.env import Moments
 from strategy_rl.episodes import Episode, write_episodes
 from strategy_rl.errors import InputError
@@ -29,9 +35,11 @@ from strategy_rl.evaluation import (
     play,
 )
 from strategy_rl.generation import AnyPolicy, TextPolicy
+from strategy_rl.likelihood_rival import load_likelihood_actor
 from strategy_rl.logger import MetricsLogger, episodes_digest
 from strategy_rl.moments import one_part
 from strategy_rl.policy import Policy
+from strategy_rl.policy.spaces import ObservationSpec
 from strategy_rl.report import bootstrap_interval
 from strategy_rl.rivals import (
     CosineActor,
@@ -134,7 +142,17 @@ class Actors:
             spec = self.policy.spec.observation
             if "cosine" in wanted and spec.max_candidates and spec.num_slots:
                 found["cosine"] = lambda: CosineActor(cast(Policy, self.untrained()))
+            if self.experiment.evaluation.likelihood_model and spec.max_candidates:
+                found["likelihood"] = partial(self._likelihood, spec)
         return found
+
+    def _likelihood(self, spec: ObservationSpec) -> Actor:
+        section = self.experiment.evaluation
+        assert section.likelihood_model is not None
+        device = resolve_device(self.experiment.backbone.device)
+        return load_likelihood_actor(
+            section.likelihood_model, spec, section.likelihood_score, device
+        )
 
     def _written(self) -> dict[str, Maker]:
         """The best of several responses of SFT, as the judge itself scores them."""
@@ -145,7 +163,13 @@ class Actors:
         return {f"sft_best_of_{count}": lambda: BestOf(sampled(), count)}
 
     def _sampled(self, stage: str) -> Actor:
-        return actor_of(self._policy_of(stage), greedy=False)
+        """The policy of a stage, drawing; PPO's KL to SFT's is measured on the way."""
+        start = "backbone."
+        sft = {
+            k.removeprefix(start): v for k, v in self.states["sft"].items() if k.startswith(start)
+        }
+        reference = sft if stage == "ppo" else None
+        return actor_of(self._policy_of(stage), greedy=False, reference=reference)
 
     def _trained(self, stage: str) -> dict[str, Maker]:
         return {
@@ -338,6 +362,8 @@ def _scalars(figures: Mapping[str, Any]) -> dict[str, float]:
     }
     if figures["accuracy"] is not None:
         scalars["accuracy"] = figures["accuracy"]
+    if figures["kl_to_sft"] is not None:
+        scalars["kl_to_sft"] = figures["kl_to_sft"]
     shares = {f"action_share/{kind}": v for kind, v in figures["action_shares"].items()}
     return (
         scalars | shares | {f"component/{one_part(n)}": v for n, v in figures["components"].items()}
@@ -346,8 +372,11 @@ def _scalars(figures: Mapping[str, Any]) -> dict[str, float]:
 
 def hyperparameters(experiment: Experiment) -> dict[str, Any]:
     """The options of the training stages, flat, for the HParams tab."""
+    sections = ["backbone", "policy", "sft", "ppo"]
+    if experiment.generation != GenerationConfig():
+        sections.append("generation")
     return {
         f"{section}.{key}": value if isinstance(value, int | float | str | bool) else str(value)
-        for section in ("backbone", "policy", "sft", "ppo")
+        for section in sections
         for key, value in getattr(experiment, section).model_dump().items()
     } | {"seed": experiment.seed}

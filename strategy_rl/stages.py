@@ -142,7 +142,8 @@ class Stages:
         with session.stage("evaluate"):
             report = self.evaluate(policy, sft_state)
         policy.save_pretrained(
-            session.path / "policy", card=model_card(experiment, "ppo", report["policies"])
+            session.path / "policy",
+            card=model_card(experiment, "ppo", report["policies"], type(policy).__name__),
         )
         self.world.close()
         return report
@@ -157,7 +158,9 @@ class Stages:
         weights = folder / WEIGHTS
         past = session.is_past("sft")
         if not past:
-            policy.save_pretrained(folder, card=model_card(self.experiment, "sft", {}))
+            policy.save_pretrained(
+                folder, card=model_card(self.experiment, "sft", {}, type(policy).__name__)
+            )
         session.pin("reference", files.sha256_of(weights) if weights.is_file() else "missing")
         if past:
             policy.load_state(load_file(weights))
@@ -292,6 +295,8 @@ class Stages:
         rate = self.experiment.backbone.learning_rate
         state = ppo_state(policy, config, rate)
         state.counters |= {"reward_sums": sums, "judge_sums": sums}
+        if isinstance(method, TokenMethod) and method.reference is not None:
+            state.twins = {f"backbone.{n}": t for n, t in method.reference.weights.items()}
         state = session.restore(state)
         self.world.judge_rewards_by(mean_and_std(state.counters["judge_sums"]))
         task = Task(

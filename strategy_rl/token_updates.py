@@ -69,6 +69,7 @@ class TokenMethod:
 
         In the reward, k1 has the right gradient; k3 is logged, for it is never negative.
         """
+        _check_places(rollout)
         rollout, metrics = self._as_trained(rollout)
         rewards = rollout.rewards.clone()
         unended = torch.tensor([not r.ended for r in rollout.responses], device=rewards.device)
@@ -229,21 +230,64 @@ class _Work:
         return Loss(loss, metrics)
 
 
+def check_repeatable(policy: TextPolicy, responses: Sequence[Response]) -> Tensor:
+    """Reading twice gives the same; gives what was read, (N,).
+
+    Raises:
+        DivergenceError: It does not.
+    """
+    first, second = (policy.evaluate(responses).logprobs for _ in range(2))
+    off = float((first - second).abs().max())
+    if off > KL_TOLERANCE:
+        raise DivergenceError(
+            f"the same tokens read twice have log-probabilities {off:.2e} apart, expected at most "
+            f"{KL_TOLERANCE}: dropout is on, or something else is random"
+        )
+    return first
+
+
 def check_token_reference(
     policy: TextPolicy, reference: TokenReference, responses: Sequence[Response]
 ) -> None:
-    """Before the first update the policy is the reference.
+    """Before the first update the policy is the reference, and it will stay where it is.
 
     Raises:
-        DivergenceError: It is not.
+        DivergenceError: It is not, or it would follow the updates.
     """
-    ours = policy.evaluate(responses).logprobs
+    shared = [
+        name
+        for name, parameter in policy.model.trainable().items()
+        if parameter.data_ptr() == reference.weights[name].data_ptr()
+    ]
+    if shared:
+        raise DivergenceError(
+            f"the reference shares {len(shared)} weights with the policy that learns, expected "
+            f"copies: it would follow every update ({shared[0]} is one)"
+        )
+    ours = check_repeatable(policy, responses)
     theirs = reference.logprobs(policy, lambda: policy.evaluate(responses))
     off = float((ours - theirs).abs().max())
     if off > KL_TOLERANCE:
         raise DivergenceError(
             f"the KL to the reference starts at {off:.2e} a token, expected at most "
             f"{KL_TOLERANCE}: the reference is not the policy that PPO starts from"
+        )
+
+
+def _check_places(rollout: TokenRollout) -> None:
+    """Environments answer to whole responses.
+
+    Raises:
+        DivergenceError: A reward or an end stands where no response ends.
+    """
+    inside = torch.ones_like(rollout.terminations)
+    inside[rollout.last_tokens] = False
+    answered = rollout.terminations | rollout.truncations | (rollout.rewards != 0)
+    count = int((answered & inside).sum())
+    if count:
+        raise DivergenceError(
+            f"{count} of {len(rollout)} tokens inside a response have a reward or an end, expected "
+            "none: what the environment answers belongs to the last token of a response"
         )
 
 

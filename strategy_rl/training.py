@@ -54,13 +54,16 @@ class TrainingState:
     """Everything that a loop changes.
 
     `counters` holds numbers and flags; `best` the weights to keep. Random generators are seeded
-    by what the counters say, so they have no state.
+    by what the counters say, so they have no state. `twins` are tensors that somebody else holds
+    and nobody changes, by the names of the policy's: where the best weights equal them, they are
+    shared instead of copied.
     """
 
     policy: AnyPolicy
     optimizer: torch.optim.Optimizer
     counters: dict[str, Any]
     best: dict[str, Tensor] = field(default_factory=dict)
+    twins: Mapping[str, Tensor] = field(default_factory=dict)
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name."""
@@ -75,6 +78,7 @@ class TrainingState:
 
         Raises:
             CheckpointError: Something is missing, or has another shape.
+            DivergenceError: It brought learning rates that are not those of the configuration.
         """
 
         def part(prefix: str) -> dict[str, Tensor]:
@@ -87,6 +91,7 @@ class TrainingState:
         missing = sorted(set(self.counters) - set(counters))
         if missing:
             raise CheckpointError(f"the checkpoint lacks the counters {missing}")
+        rates = initial_rates(self.optimizer)
         self.best = part("best.")
         if not self.best and counters["best_score"] > self.counters["best_score"]:
             raise CheckpointError("the checkpoint lacks the best weights")
@@ -97,6 +102,12 @@ class TrainingState:
             load_optimizer(self.optimizer, part("optimizer."))
         except (KeyError, ValueError, RuntimeError, ModelError) as error:
             raise CheckpointError(f"the checkpoint does not fit the policy: {error}") from error
+        if initial_rates(self.optimizer) != rates:
+            raise DivergenceError(
+                f"the learning rates after the restore begin at {initial_rates(self.optimizer)}, "
+                f"expected {rates}: the schedule starts from the configuration's, not from those "
+                "of the moment when it was saved"
+            )
         self.counters.update(counters)
 
     def keep_best(self, score: float, *, ties: bool = False) -> bool:
@@ -105,7 +116,8 @@ class TrainingState:
         if score < best or (score == best and not ties):
             return False
         self.counters["best_score"] = score
-        self.best = self.policy.state()
+        self.best = {}  # let go of first: two copies of a large model are one too many
+        self.best = self.policy.state(self.twins)
         return True
 
 
@@ -202,6 +214,11 @@ def lr_factor(progress: float, schedule: str, warmup_share: float = 0.0) -> floa
         return 1.0
     rest = (progress - warmup_share) / max(1 - warmup_share, 1e-9)
     return 1 - rest if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * rest))
+
+
+def initial_rates(optimizer: torch.optim.Optimizer) -> list[float]:
+    """What each group's schedule starts from."""
+    return [group["initial_lr"] for group in optimizer.param_groups]
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

@@ -12,7 +12,6 @@ from rows import WIDTH, PickRight, Rows
 
 from strategy_rl.assembly import ppo_plan
 from strategy_rl.collector import StepCollector
-from strategy_rl.rollout import Rollout
 from strategy_rl.config import PPOConfig
 from strategy_rl.env import EnvSlots, make_slots
 from strategy_rl.features import TextTable
@@ -22,6 +21,7 @@ from strategy_rl.policy.pairs import num_pair_features
 from strategy_rl.policy.spaces import action_spec, observation_spec
 from strategy_rl.ppo import Task, ppo_state, train_ppo
 from strategy_rl.reference import Reference
+from strategy_rl.rollout import Rollout
 from strategy_rl.seeding import generator, seed_torch
 from strategy_rl.training import Silent
 from strategy_rl.updates import DecisionMethod

@@ -127,13 +127,14 @@ def measure(settings: Mapping[str, Any]) -> dict[str, Any]:
         plans = [EpisodePlan(i) for i in range(rows)]
         return collect_episodes(policy, slots, plans, generator(0, "benchmark", iteration))
 
-    method = TokenMethod(policy, TokenReference(policy), rows)
+    most = settings.get("micro_batch_tokens", 4096)
+    method = TokenMethod(policy, TokenReference(policy), rows, most)
     for name in ("judge", "update"):
         object.__setattr__(method, name, watch.around(name, getattr(method, name)))
-    task = Task(
-        watch.around("generate", collect), validate=lambda: {"return": 0.0}, method=method
-    )
+    task = Task(watch.around("generate", collect), validate=lambda: {"return": 0.0}, method=method)
     state = ppo_state(policy, config, backbone_learning_rate=1e-5)
+    assert method.reference is not None
+    state.twins = {f"backbone.{name}": t for name, t in method.reference.weights.items()}
     train_ppo(policy, task, config, seed=0, hooks=timed, state=state)
     seconds = timed.marks[-1] - timed.marks[WARM_UP - 1]
     return {

@@ -7,10 +7,12 @@ the blocks above are run on it alone, in every epoch. Works by hooks on the libr
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 class Boundary:
@@ -26,7 +28,12 @@ class Boundary:
         self._upper = _without_lower_blocks(decoder, blocks, first)
         block = blocks[first]
         self._dtype = next(block.parameters()).dtype
-        block.register_forward_pre_hook(self._meet, with_kwargs=True)
+        self._hook = block.register_forward_pre_hook(self._meet, with_kwargs=True)
+
+    def remove(self) -> None:
+        """Leave the network as it was."""
+        self._hook.remove()
+        self.seen = None
 
     @property
     def is_float(self) -> bool:
@@ -92,6 +99,24 @@ def halve_frozen(
         module.bfloat16()
 
 
+def recompute_in_backward(blocks: Iterable[nn.Module]) -> None:
+    """Keep of each block only what goes into it; for gradients its forward pass is run again.
+
+    The library's own switch acts in training mode alone, which undoes the cache.
+    """
+    for block in blocks:
+        block.forward = _recomputed(block.forward)
+
+
+def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return forward(*args, **kwargs)
+        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+
+    return run
+
+
 def _parts_of(network: nn.Module, decoder: nn.Module) -> list[nn.Module]:
     """Embeddings, and the encoder where there is one: what comes before the decoder's blocks."""
     found: list[nn.Module] = [m for m in decoder.modules() if isinstance(m, nn.Embedding)]
@@ -109,6 +134,11 @@ def _without_lower_blocks(decoder: nn.Module, blocks: nn.ModuleList, first: int)
     if decoder is blocks:
         return nn.ModuleList(blocks[first:])
     twin = copy.copy(decoder)
+    config = getattr(decoder, "config", None)
+    if getattr(config, "layer_types", None):  # looked up by a block's place: its attention window
+        own: Any = copy.copy(config)
+        own.layer_types = own.layer_types[first:]
+        twin.config = own
     twin._modules = {
         name: child
         if child is None or all(blocks is not module for module in child.modules())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -44,7 +45,17 @@ def choose_trainable(
             blocks = _blocks(model, network) if blocks is None else blocks
             chosen = list(range(max(len(blocks) - count, 0), len(blocks)))
         _add_adapters(model, network, settings.lora, seed, chosen)
+        if chosen is not None and blocks is not None:
+            _freeze_outside(network, blocks[chosen[0] :])
     _silence_dropout(network)
+
+
+def _freeze_outside(network: nn.Module, blocks: nn.ModuleList) -> None:
+    """Numbers of blocks mean those of an encoder too; fresh adapters there change nothing."""
+    inside = {id(p) for p in blocks.parameters()}
+    for parameter in network.parameters():
+        if id(parameter) not in inside:
+            parameter.requires_grad_(False)
 
 
 def _silence_dropout(network: nn.Module) -> None:
@@ -79,7 +90,8 @@ def _add_adapters(
         target_modules=list(lora.target_modules) if lora.target_modules else None,
         layers_to_transform=blocks,
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "fan_in_fan_out")  # GPT-2's; it is then set right
         torch.manual_seed(seed)
         try:
             inject_adapter_in_model(config, network)

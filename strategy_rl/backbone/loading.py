@@ -13,7 +13,12 @@ import transformers
 from huggingface_hub import constants
 from safetensors import SafetensorError
 
-from strategy_rl.backbone.boundary import blocks_of, halve_frozen, split_of
+from strategy_rl.backbone.boundary import (
+    blocks_of,
+    halve_frozen,
+    recompute_in_backward,
+    split_of,
+)
 from strategy_rl.backbone.encoder import Backbone
 from strategy_rl.backbone.language_model import LanguageModel
 from strategy_rl.backbone.learning import choose_trainable
@@ -104,7 +109,9 @@ def load_language_model(
         first = 0 if blocks is None else split_of(decoder, blocks)
         halve_frozen(network, decoder, blocks, first if settings.train == "last_n" else None)
     if gradient_checkpointing:
-        network.gradient_checkpointing_enable({"use_reentrant": False})
+        encoders = [network.get_encoder()] if network.config.is_encoder_decoder else []
+        for part in (decoder, *encoders):
+            recompute_in_backward(blocks_of(part) or [])
     autocast = half and settings.train == "full"
     try:
         return LanguageModel(network.to(target), tokenizer, settings, half=autocast)

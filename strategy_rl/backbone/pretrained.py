@@ -62,7 +62,9 @@ class Pretrained(nn.Module):
     @property
     def base_digest(self) -> str:
         """The same of what does not learn: two of one base agree before and after."""
-        return _digest(self, skip=frozenset(self.trainable()))
+        learning = {p.data_ptr() for p in self.trainable_parameters()}
+        tensors = self.network.state_dict().items()  # a tied weight has more names than one
+        return _digest(self, frozenset(n for n, t in tensors if t.data_ptr() in learning))
 
     def train(self, mode: bool = True) -> Pretrained:
         """Set the mode; of the pretrained network only the adapters' dropout follows it."""

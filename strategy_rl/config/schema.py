@@ -320,6 +320,12 @@ class EvaluationConfig(Section):
     """Policies to compare with; those that a task does not allow are left out."""
     best_of: Count = 8
     """Responses a row of the rival `best_of_n`, where actions are texts."""
+    likelihood_model: Text | None = None
+    """A writing model for the rival `likelihood`, where there are candidates: it takes the one that
+    the model finds likeliest after the context. Named as `backbone.model`; null: no such rival."""
+    likelihood_score: Literal["mean", "sum", "pmi"] = "mean"
+    """What that rival compares: the mean log-probability of a candidate's tokens, their sum, or
+    `pmi`: by how much the context raises the sum."""
     reward: Reward | None = None
     """Judge by this reward; null: by the one that was trained."""
     bootstrap_samples: Count = 10_000

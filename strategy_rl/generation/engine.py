@@ -87,7 +87,7 @@ class LocalEngine:
         ends = torch.tensor(model.end_ids, device=model.device)
         decoding = model.begin(prompts)
         written = [_Written() for _ in prompts]
-        encoded = _encoded_rows(decoding, len(prompts))
+        encoded = _encoded_rows(model, decoding)
         alive = torch.arange(len(prompts))
         for step in range(self.max_new_tokens):
             uniform = None if uniforms is None else uniforms[alive, step].to(model.device)
@@ -171,9 +171,8 @@ class _Written:
         )
 
 
-def _encoded_rows(decoding: Decoding, count: int) -> list[Tensor | None]:
-    """What the encoder said of each prompt, without padding."""
-    if decoding.encoded is None:
-        return [None] * count
-    hidden, mask = decoding.encoded
-    return [hidden[row][mask[row]] for row in range(count)]
+def _encoded_rows(model: LanguageModel, decoding: Decoding) -> list[Tensor | None]:
+    """What a frozen encoder said of each prompt, without padding."""
+    if decoding.encoded is None or model.encoder_learns:
+        return [None] * len(decoding.mask)
+    return [row[mask] for row, mask in zip(*decoding.encoded, strict=True)]

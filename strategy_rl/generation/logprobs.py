@@ -1,51 +1,61 @@
-"""Log-probabilities of chosen tokens without a table of all of them. Pure functions of tensors.
+"""Log-probabilities of chosen tokens and entropies, chunk by chunk. Pure functions of tensors.
 
-N tokens, H hidden size, V tokens of the vocabulary. At no time is there a tensor of (N, V): rows
-are taken in chunks, and what the backward pass needs of a chunk is one vector of H numbers a row.
+No tensor of all rows and the whole vocabulary is ever made. Shapes: N tokens, H hidden size,
+V vocabulary. With z = logits / T, p = softmax(z) and S = -sum p log p,
+
+    d log p_a / dz = onehot(a) - p        dS / dz = -p (log p + S)
+
+so under a frozen head a token's whole gradient is one row of H numbers, computed while p is at
+hand: the backward pass only scales it. A head that learns needs p again, which is computed anew.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from strategy_rl.generation.sampling import unpack
 
-NEVER = -1e9  # finite: 0 * -inf would be NaN
+CHUNK_SCORES = 6 * 2**20  # of one chunk: 24 MiB, which allocators still reuse
+_FEWEST_ROWS = 64  # of a chunk, for matrix products to be worth it
+_LOG2_E = math.log2(math.e)  # exp2 is as fast where it underflows; exp may be 30 times slower
+_NEVER = -1e30  # of tokens that cannot be drawn; finite, so that 0 times it is 0
 
 
-@dataclass(frozen=True)
-class Head:
-    """What turns states into the scores of all tokens, in float32 whatever it is stored in.
+class Head(NamedTuple):
+    """What turns states into scores of all tokens; products are float32 whatever is stored.
 
     Attributes:
         weight: (V, H).
         bias: (V,) or None.
-        scale: States are multiplied by it first.
+        scale: What states are multiplied by first.
     """
 
     weight: Tensor
     bias: Tensor | None = None
     scale: float = 1.0
 
-    @property
-    def learns(self) -> bool:
-        """Whether it needs a gradient."""
-        return self.weight.requires_grad or (self.bias is not None and self.bias.requires_grad)
-
     def logits(self, hidden: Tensor) -> Tensor:
-        """(N, H) to (N, V)."""
-        bias = None if self.bias is None else self.bias.float()
-        return torch.nn.functional.linear(hidden.float() * self.scale, self.weight.float(), bias)
+        """(..., H) to float32 (..., V)."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            scaled = hidden.float() * self.scale
+            bias = None if self.bias is None else self.bias.float()
+            return torch.nn.functional.linear(scaled, self.weight.float(), bias)
 
 
 class TokenLogprobs(NamedTuple):
-    """Of each chosen token, (N,), and the entropy of the distribution it was chosen from, (N,)."""
+    """Of each token; (N,) float32 each.
+
+    Attributes:
+        logprobs: log pi(token).
+        entropy: Of the distribution it was chosen from, in nats.
+    """
 
     logprobs: Tensor
     entropy: Tensor
@@ -58,93 +68,171 @@ def token_logprobs(
     *,
     temperature: float = 1.0,
     kept: Tensor | None = None,
-    chunk_rows: int = 64,
+    chunk_rows: int | None = None,
     entropy_gradient: bool = False,
 ) -> TokenLogprobs:
-    """Log-softmax of the scores over the temperature, at the chosen tokens.
+    """log-softmax of head(hidden) / temperature over the kept tokens, at the chosen ones.
 
     Args:
-        hidden: (N, H); its gradient is exact.
-        head: Its gradient too, where it learns: the scores are then computed again in the
-            backward pass. Where it does not, nothing is.
-        tokens: (N,) int64.
-        temperature: What scores are divided by.
-        kept: (N, V/8) packed: the tokens that could be drawn; the softmax runs over them.
-        chunk_rows: Rows of scores that exist at a time.
-        entropy_gradient: Let the entropy have a gradient, by computing again.
+        hidden: (N, H), the state before each token.
+        head: Frozen, or with weights that learn.
+        tokens: (N,) int64; each is among the kept ones.
+        temperature: Above 0.
+        kept: (N, ceil(V / 8)), packed as `sampling.pack` does; None: all tokens.
+        chunk_rows: Rows worked on at once; None: as many as `CHUNK_SCORES` allows.
+        entropy_gradient: Let the entropy have a gradient; with a frozen head it costs one more
+            matrix product.
     """
-    if head.learns or entropy_gradient:
-        chunks = _chunks(hidden, tokens, kept, chunk_rows)
-        parts = [
-            checkpoint(_dense, h, head, t, temperature, k, use_reentrant=False)
-            for h, t, k in chunks
-        ]
-        logprobs, entropy = (torch.cat(part) for part in zip(*parts, strict=True))
-        return TokenLogprobs(logprobs, entropy if entropy_gradient else entropy.detach())
-    apply: Any = _FrozenHead.apply
-    return TokenLogprobs(*apply(hidden, head, tokens, temperature, kept, chunk_rows))
+    head = Head(head.weight.float(), None if head.bias is None else head.bias.float(), head.scale)
+    rows = chunk_rows or max(_FEWEST_ROWS, CHUNK_SCORES // head.weight.shape[0])
+    task = _Task(tokens, kept, temperature, head.scale, rows, entropy_gradient)
+    learns = any(part is not None and part.requires_grad for part in head[:2])
+    function = _LearningHead if learns else _FrozenHead
+    if not torch.is_grad_enabled() or not (learns or hidden.requires_grad):
+        return _values(hidden.float(), head, task)
+    spoken = function.apply(hidden.float(), head.weight, head.bias, task)  # type: ignore[no-untyped-call]
+    return TokenLogprobs(*spoken)
 
 
-def _chunks(
-    hidden: Tensor, tokens: Tensor, kept: Tensor | None, rows: int
-) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-    for start in range(0, len(tokens), rows):
-        part = slice(start, start + rows)
-        yield hidden[part], tokens[part], None if kept is None else kept[part]
+@dataclass(frozen=True)
+class _Task:
+    """What is asked about the states; nothing in it has a gradient."""
+
+    tokens: Tensor
+    kept: Tensor | None
+    temperature: float
+    scale: float
+    rows: int
+    entropy_gradient: bool
+
+    def chunks(self, hidden: Tensor, head: Head) -> Iterator[_Chunk]:
+        """The log-probabilities of all tokens for a few rows at a time."""
+        for start in range(0, len(hidden), self.rows):
+            part = slice(start, start + self.rows)
+            logits = head.logits(hidden[part]).div_(self.temperature)
+            if self.kept is not None:
+                logits.masked_fill_(~unpack(self.kept[part], logits.shape[-1]), _NEVER)
+            logs = logits.log_softmax(-1)
+            del logits  # two tensors of this size are enough
+            yield _Chunk(part, self.tokens[part], logs, (logs * _LOG2_E).exp2_())
 
 
-def _logs(hidden: Tensor, head: Head, temperature: float, kept: Tensor | None) -> Tensor:
-    """Log-probabilities of all tokens, (rows, V)."""
-    logits = head.logits(hidden)
-    if temperature != 1:
-        logits = logits / temperature
-    if kept is not None:
-        logits = logits.masked_fill(~unpack(kept, logits.shape[-1]), NEVER)
-    return logits.log_softmax(-1)
+@dataclass(frozen=True)
+class _Chunk:
+    """Some rows; R of them.
+
+    Attributes:
+        part: Which rows.
+        tokens: (R,) chosen.
+        logs: (R, V) log-probabilities.
+        probs: (R, V), 0 where a token cannot be drawn.
+    """
+
+    part: slice
+    tokens: Tensor
+    logs: Tensor
+    probs: Tensor
+
+    @property
+    def chosen(self) -> Tensor:
+        """(R,) log-probabilities of the chosen tokens."""
+        return self.logs.gather(1, self.tokens[:, None]).squeeze(1)
+
+    @property
+    def entropy(self) -> Tensor:
+        """(R,)."""
+        entropy: Tensor = -torch.linalg.vecdot(self.probs, self.logs)
+        return entropy
 
 
-def _dense(
-    hidden: Tensor, head: Head, tokens: Tensor, temperature: float, kept: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    logs = _logs(hidden, head, temperature, kept)
-    entropy = -(logs.exp() * logs).sum(-1)
-    return logs.gather(1, tokens[:, None]).squeeze(1), entropy
+@torch.no_grad()
+def _values(hidden: Tensor, head: Head, task: _Task) -> TokenLogprobs:
+    logprobs, entropy = hidden.new_empty(2, len(hidden)).unbind()
+    for chunk in task.chunks(hidden, head):
+        logprobs[chunk.part], entropy[chunk.part] = chunk.chosen, chunk.entropy
+    return TokenLogprobs(logprobs, entropy)
 
 
 class _FrozenHead(torch.autograd.Function):
-    """The gradient of a row is (W[token] - sum over v of p(v) W[v]) times what comes from above.
-
-    It is made in the forward pass while p is at hand.
-    """
+    """Gradients for the states alone, computed on the way forward; (N, H) is kept of each."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        hidden: Tensor,
-        head: Head,
-        tokens: Tensor,
-        temperature: float,
-        kept: Tensor | None,
-        chunk_rows: int,
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, task: _Task
     ) -> tuple[Tensor, Tensor]:
-        logprobs = hidden.new_empty(len(tokens), dtype=torch.float32)
-        entropy = torch.empty_like(logprobs)
-        gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        weight = head.weight.float()
-        done = 0
-        for states, chosen, chunk_kept in _chunks(hidden, tokens, kept, chunk_rows):
-            rows = slice(done, done + len(chosen))
-            done = rows.stop
-            logs = _logs(states, head, temperature, chunk_kept)
-            probs = logs.exp()
-            logprobs[rows] = logs.gather(1, chosen[:, None]).squeeze(1)
-            entropy[rows] = -(probs * logs).sum(-1)
-            if gradient is not None:
-                gradient[rows] = (weight[chosen] - probs @ weight) * (head.scale / temperature)
-        ctx.gradient = gradient
-        ctx.mark_non_differentiable(entropy)
+        head = Head(weight, bias, task.scale)
+        logprobs, entropy = hidden.new_empty(2, len(hidden)).unbind()
+        slopes = torch.empty_like(hidden)  # of the log-probability
+        bends = torch.empty_like(hidden) if task.entropy_gradient else None  # of the entropy
+        with torch.autocast(hidden.device.type, enabled=False):
+            for chunk in task.chunks(hidden, head):
+                spread, mean = chunk.entropy, chunk.probs @ weight
+                logprobs[chunk.part], entropy[chunk.part] = chunk.chosen, spread
+                slopes[chunk.part] = weight[chunk.tokens] - mean
+                if bends is not None:
+                    chunk.probs.mul_(chunk.logs)
+                    bends[chunk.part] = -(chunk.probs @ weight + spread[:, None] * mean)
+        factor = task.scale / task.temperature
+        kept = [slope.mul_(factor) for slope in (slopes, bends) if slope is not None]
+        ctx.save_for_backward(*kept)
+        if not task.entropy_gradient:
+            ctx.mark_non_differentiable(entropy)
         return logprobs, entropy
 
     @staticmethod
-    def backward(ctx: Any, from_logprobs: Tensor, from_entropy: Tensor) -> Any:
-        return from_logprobs[:, None] * ctx.gradient, None, None, None, None, None
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        slopes = ctx.saved_tensors
+        hidden = sum(grad[:, None] * slope for grad, slope in zip(grads, slopes, strict=False))
+        return hidden, None, None, None
+
+
+class _LearningHead(torch.autograd.Function):
+    """Gradients for the states and the head; the scores are computed a second time."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, task: _Task
+    ) -> tuple[Tensor, Tensor]:
+        spoken = _values(hidden, Head(weight, bias, task.scale), task)
+        ctx.task = task
+        ctx.save_for_backward(hidden, weight, bias, spoken.entropy)
+        if not task.entropy_gradient:
+            ctx.mark_non_differentiable(spoken.entropy)
+        return spoken.logprobs, spoken.entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        task: _Task = ctx.task
+        hidden, weight, bias, entropy = ctx.saved_tensors
+        needed = ctx.needs_input_grad
+        into = [
+            torch.zeros_like(tensor) if need else None
+            for tensor, need in zip((hidden, weight, bias), needed, strict=False)
+        ]
+        factor = task.scale / task.temperature
+        with torch.autocast(hidden.device.type, enabled=False):
+            for chunk in task.chunks(hidden, Head(weight, bias, task.scale)):
+                scores = _score_gradient(chunk, task, entropy[chunk.part], grads)
+                if into[0] is not None:
+                    into[0][chunk.part] = (scores @ weight).mul_(factor)
+                if into[1] is not None:
+                    into[1].addmm_(scores.T, hidden[chunk.part], alpha=factor)
+                if into[2] is not None:
+                    into[2] += scores.sum(0) / task.temperature
+        return *into, None
+
+
+def _score_gradient(
+    chunk: _Chunk, task: _Task, entropy: Tensor, grads: tuple[Tensor, ...]
+) -> Tensor:
+    """The gradient for z, (R, V), made in place of what the chunk holds."""
+    logprobs = grads[0][chunk.part, None]
+    if task.entropy_gradient:
+        bend = grads[1][chunk.part, None]
+        weights = chunk.logs.add_(entropy[:, None]).mul_(bend).add_(logprobs)
+        gradient = chunk.probs.mul_(weights).neg_()
+    else:
+        gradient = chunk.probs.mul_(-logprobs)
+    return gradient.scatter_add_(1, chunk.tokens[:, None], logprobs)

@@ -115,6 +115,7 @@ class TextPolicy:
         source: BackboneSource,
         *,
         batch_rows: int = 64,
+        engine: Engine | None = None,
     ) -> None:
         self.spec = spec
         self.source = source
@@ -123,7 +124,8 @@ class TextPolicy:
         self.network = ValueHead(model.hidden_size, spec.hidden_sizes, spec.activation)
         self.network.to(self.device)
         self.prompts = PromptEncoder(model.tokenizer, spec.prompt)
-        self.engine: Engine = LocalEngine(model, spec.sampling, spec.max_new_tokens, batch_rows)
+        local = LocalEngine(model, spec.sampling, spec.max_new_tokens, batch_rows)
+        self.engine: Engine = engine or local
 
     # Writing.
 
@@ -262,10 +264,15 @@ class TextPolicy:
         """The part of the model that learns."""
         yield from self.model.trainable_parameters()
 
-    def state(self) -> dict[str, Tensor]:
-        """Copies of every tensor that training changes, by name."""
-        network = {f"network.{k}": v.clone() for k, v in self.network.state_dict().items()}
-        return network | {f"backbone.{k}": v for k, v in self.backbone_state().items()}
+    def state(self, twins: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Copies of every tensor that training changes, by name; `twins` stand for their equals."""
+        live = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        live |= {f"backbone.{k}": v.detach() for k, v in self.model.trainable().items()}
+        known = twins or {}
+        return {
+            name: known[name] if name in known and tensor.equal(known[name]) else tensor.clone()
+            for name, tensor in live.items()
+        }
 
     def backbone_state(self) -> dict[str, Tensor]:
         """Copies of the model's tensors that learn."""

@@ -74,17 +74,18 @@ def load(directory: Path, device: torch.device | str) -> TextPolicy:
         raise ModelError(f"{directory}: a policy that picks, not one that writes; use `Policy`")
     try:
         spec, saved = _spec(config["spec"]), config["backbone"]
-        source = source_of(saved)
+        source, is_included = source_of(saved), saved["included"]
+        expected = saved["digest"]
         state = load_file(directory / WEIGHTS, device=str(device))
     except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
         raise ModelError(f"{directory}: damaged: {type(error).__name__}: {error}") from error
     folder = directory / BACKBONE
-    name = str(folder) if saved["included"] else str(resolve_model(source.model))
+    name = str(folder) if is_included else str(resolve_model(source.model))
     model = load_language_model(name, source.settings, revision=source.revision, device=device)
-    if model.base_digest != saved["digest"]:
+    if model.base_digest != expected:
         raise ModelError(
             f"{directory}: its model {source.model!r} is not the one it was trained with "
-            f"(digest {model.base_digest[:12]}, expected {saved['digest'][:12]})"
+            f"(digest {model.base_digest[:12]}, expected {expected[:12]})"
         )
     policy = TextPolicy(spec, model, source)
     try:

@@ -350,6 +350,11 @@ METRICS: tuple[Metric, ...] = (
         "better",
     ),
     Metric(
+        "eval/*/kl_to_sft",
+        "Of texts that were drawn: KL from the policy to SFT's, in nats an episode.",
+        "within ppo.kl_budget where one is set",
+    ),
+    Metric(
         "eval/*/action_share/*",
         "Share of decisions that took this kind of action: any candidate, a special action by its "
         "name, else the index.",

@@ -214,8 +214,8 @@ class Policy:
         if self.table is not None:
             yield from self.table.backbone.trainable_parameters()
 
-    def state(self) -> dict[str, Tensor]:
-        """Copies of every tensor that training changes, by name."""
+    def state(self, twins: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Copies of every tensor that training changes, by name; small, so no twin is shared."""
         network = {f"network.{k}": v.clone() for k, v in self.network.state_dict().items()}
         return network | {f"backbone.{k}": v for k, v in self.backbone_state().items()}
 

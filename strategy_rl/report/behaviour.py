@@ -21,7 +21,8 @@ def describe(episodes: Sequence[Episode]) -> dict[str, Any]:
     """Everything of a policy's report entry but its return.
 
     Returns:
-        `episodes`, `components` (mean sum an episode), `mean_length`, `action_shares` (candidate,
+        `episodes`, `components` (mean sum an episode), `mean_length`, `kl_to_sft` (nats an
+        episode, of a policy that writes), `action_shares` (candidate,
         each special action, or index), `most_frequent_action`, `accuracy` (of decisions that take
         no special action, where the expert is known), `confusion`, `special_share_by_state`.
     """
@@ -30,6 +31,7 @@ def describe(episodes: Sequence[Episode]) -> dict[str, Any]:
         "episodes": len(episodes),
         "components": _components(episodes),
         "mean_length": len(steps) / len(episodes),
+        "kl_to_sft": _kl(episodes),
         "action_shares": _shares(kind_of(step) for step in steps),
         "most_frequent_action": _most_frequent(steps),
         "accuracy": _accuracy(steps),
@@ -57,6 +59,14 @@ def _components(episodes: Sequence[Episode]) -> dict[str, float]:
             for name, value in step.components.items():
                 sums[name] = sums.get(name, 0.0) + value
     return {name: total / len(episodes) for name, total in sums.items()}
+
+
+def _kl(episodes: Sequence[Episode]) -> float | None:
+    """Mean log-ratio to SFT's policy over episodes of drawn texts: the KL, in nats."""
+    ratios = [[step.log_ratio for step in episode.steps] for episode in episodes]
+    if any(ratio is None for row in ratios for ratio in row):
+        return None
+    return sum(ratio or 0.0 for row in ratios for ratio in row) / len(episodes)
 
 
 def _shares(kinds: Iterable[str | None]) -> dict[str, float]:

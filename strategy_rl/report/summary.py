@@ -18,6 +18,7 @@ from strategy_rl.report.returns import (
 )
 from strategy_rl.report.rows import extreme_rows
 from strategy_rl.report.run_folder import Run, refuse_mixed, seconds
+from strategy_rl.report.values import compare_values
 
 SCHEMA = 1
 
@@ -40,7 +41,8 @@ def summarize(
         seed: of the resampling.
 
     Returns:
-        `schema`, `policies`, `comparisons`, `rows` (best and worst of PPO against SFT), `health`.
+        `schema`, `policies`, `comparisons`, `values` (PPO against SFT), `rows` (best
+        and worst of PPO against SFT), `health`.
 
     Raises:
         RunError: a policy has no episodes, or two that are compared were played on other rows.
@@ -58,6 +60,7 @@ def summarize(
         "comparisons": {
             name: _comparison(name, pair, returns, bootstrap) for name, pair in named.items()
         },
+        "values": _values([episodes_by_policy], bootstrap),
         "rows": _extreme(episodes_by_policy),
         "health": health(policies, {}),
     }
@@ -115,6 +118,7 @@ def combined_report(
         "seeds": [run.seed for run in runs],
         "policies": policies,
         "comparisons": comparisons,
+        "values": _values([run.episodes for run in runs], bootstrap),
         "timings_s": seconds([entry for run in runs for entry in run.timings]),
         "health": [*_missing(runs, shared), *_same_rows(runs), *_health_by_seed(runs)],
     }
@@ -147,6 +151,14 @@ def _extreme(episodes: EpisodesByPolicy) -> dict[str, Any]:
     if "ppo" in episodes and "sft" in episodes:
         return extreme_rows(episodes["ppo"], episodes["sft"])
     return {"best": [], "worst": []}
+
+
+def _values(seeds: Sequence[EpisodesByPolicy], bootstrap: Bootstrap) -> dict[str, Any]:
+    """PPO's values of each component against SFT's."""
+    if not all("ppo" in episodes and "sft" in episodes for episodes in seeds):
+        return {}
+    ppo, sft = ([episodes[name] for episodes in seeds] for name in ("ppo", "sft"))
+    return compare_values(ppo, sft, bootstrap)
 
 
 def _missing(runs: Sequence[Run], shared: Sequence[str]) -> list[str]:

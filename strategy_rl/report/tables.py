@@ -31,6 +31,7 @@ def render_markdown(report: Report, plots: Sequence[str] = ()) -> str:
         "Comparisons, paired by row": _comparisons(report),
         "Health": "\n".join(f"- {sentence}" for sentence in report["health"]),
         "Reward components": _markdown(_component_rows(report)),
+        "Values of the components, PPO against SFT": _markdown(_value_rows(report)),
         "Shares of actions": _markdown(_share_rows(report)),
         "What was chosen": _confusions(report),
         "Rows on which PPO gained most against SFT": _extreme(report, "best"),
@@ -101,6 +102,17 @@ def _component_rows(report: Report) -> Rows:
     components = list(dict.fromkeys(key for column in columns for key in column))
     rows = [[c, *(f"{column.get(c, 0.0):+.3f}" for column in columns)] for c in components]
     return [["component, mean an episode", *names], *rows] if rows else []
+
+
+def _value_rows(report: Report) -> Rows:
+    rows = [["component, mean of its own values", "sft", "ppo", "difference", "95% interval"]]
+    for name, figures in report.get("values", {}).items():
+        ppo, sft = figures["means"]
+        low, high = figures["ci95"]
+        label = f"{name} (guard)" if figures["is_guard"] else name
+        difference = f"{figures['mean_difference']:+.3f}"
+        rows.append([label, f"{sft:.3f}", f"{ppo:.3f}", difference, f"{low:+.3f} to {high:+.3f}"])
+    return rows if len(rows) > 1 else []
 
 
 def _share_rows(report: Report) -> Rows:

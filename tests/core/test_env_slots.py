@@ -10,9 +10,9 @@ from toys import Counter, counters, numbers_policy, stir
 
 from strategy_rl import env as env_module
 from strategy_rl.collector import collect_episodes
-from strategy_rl.rollout import EpisodePlan
 from strategy_rl.env import EnvSlots, VectorSlots, find_spec, make_slots
 from strategy_rl.errors import EnvironmentFault, InputError
+from strategy_rl.rollout import EpisodePlan
 
 
 def count(result):

@@ -8,10 +8,10 @@ import torch
 from toys import moved, numbers_policy, policy_of, rollout_of, stir, train
 
 from strategy_rl.collector import collect_episodes
-from strategy_rl.rollout import EpisodePlan
 from strategy_rl.env import make_slots
 from strategy_rl.errors import DivergenceError
 from strategy_rl.reference import Reference, check_reference
+from strategy_rl.rollout import EpisodePlan
 from strategy_rl.training import apply_gradients
 
 

@@ -25,12 +25,12 @@ from toys import (
 )
 
 from strategy_rl.collector import collect_episodes
-from strategy_rl.rollout import EpisodePlan
 from strategy_rl.config import AdaptiveKL, PPOConfig, Schedule
 from strategy_rl.env import EnvSlots, make_slots
 from strategy_rl.policy import Policy
 from strategy_rl.ppo import ppo_state
 from strategy_rl.reference import Reference
+from strategy_rl.rollout import EpisodePlan
 from strategy_rl.training import apply_gradients, lr_factor
 
 # Minibatches and epochs.

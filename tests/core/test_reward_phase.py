@@ -10,7 +10,6 @@ from gymnasium import spaces
 from toys import numbers_policy
 
 from strategy_rl.collector import collect_episodes
-from strategy_rl.rollout import EpisodePlan
 from strategy_rl.env import EnvSlots
 from strategy_rl.errors import EnvironmentFault
 from strategy_rl.evaluation import (
@@ -19,6 +18,7 @@ from strategy_rl.evaluation import (
     play,
 )
 from strategy_rl.reward_checks import probe_rewards, reward_spread
+from strategy_rl.rollout import EpisodePlan
 
 
 class Told:

@@ -6,7 +6,6 @@ import pytest
 from gymnasium import spaces
 from toys import policy_of, question, selection_policy, stir
 
-from strategy_rl.rollout import EpisodePlan
 from strategy_rl.env import EnvSlots, make_slots
 from strategy_rl.rivals import (
     CosineActor,
@@ -19,6 +18,7 @@ from strategy_rl.rivals import (
     isotonic,
     record_stopping,
 )
+from strategy_rl.rollout import EpisodePlan
 
 RNG = np.random.default_rng(0)
 

@@ -16,11 +16,11 @@ from toys import (
     stir,
 )
 
-from strategy_rl.rollout import EpisodePlan
 from strategy_rl.config import EarlyStopping, SFTConfig
 from strategy_rl.demonstrations import RawDemonstrations, read_demonstrations, roll_expert
 from strategy_rl.env import EnvSlots, make_slots
 from strategy_rl.errors import EnvironmentFault, InputError
+from strategy_rl.rollout import EpisodePlan
 from strategy_rl.sft import (
     Validation,
     imitation_loss,

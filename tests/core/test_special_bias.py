@@ -7,7 +7,6 @@ import torch
 from gymnasium import spaces
 from toys import policy_of, question, selection_policy, stir
 
-from strategy_rl.rollout import EpisodePlan
 from strategy_rl.env import EnvSlots
 from strategy_rl.errors import EnvironmentFault
 from strategy_rl.rivals import (
@@ -18,6 +17,7 @@ from strategy_rl.rivals import (
     fit_threshold,
     record_stopping,
 )
+from strategy_rl.rollout import EpisodePlan
 
 RNG = np.random.default_rng(0)
 ASKED = [

@@ -14,13 +14,13 @@ from torch import Tensor
 from strategy_rl.assembly import backbone_settings, make_policy
 from strategy_rl.backbone import load_backbone
 from strategy_rl.collector import collect_episodes
-from strategy_rl.rollout import EpisodePlan, Rollout
 from strategy_rl.config import BackboneConfig, Experiment, PolicyConfig, PPOConfig, TaskConfig
 from strategy_rl.env import EnvSlots, make_slots
 from strategy_rl.features import TextTable
 from strategy_rl.policy import Policy
 from strategy_rl.ppo import Task, ppo_state, train_ppo
 from strategy_rl.reference import Reference
+from strategy_rl.rollout import EpisodePlan, Rollout
 from strategy_rl.seeding import generator
 from strategy_rl.training import Silent
 from strategy_rl.updates import DecisionMethod

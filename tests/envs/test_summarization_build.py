@@ -6,14 +6,14 @@ import lzma
 
 import pytest
 
-from strategy_rl_envs.kit.errors import DataError, TaskError
-from strategy_rl_envs.summarization.build import SIZES, Size, build, deal, family, main, usable
-from strategy_rl_envs.summarization.descriptions import (
+from strategy_rl_envs.kit.descriptions import (
     Package,
     load_packages,
     sentences_of,
     split_sentences,
 )
+from strategy_rl_envs.kit.errors import DataError, TaskError
+from strategy_rl_envs.summarization.build import SIZES, Size, build, deal, family, main, usable
 
 PACKAGES = """\
 Package: foxview

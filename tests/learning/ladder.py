@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 from strategy_rl.assembly import ppo_plan
 from strategy_rl.collector import collect_episodes
-from strategy_rl.rollout import EpisodePlan
 from strategy_rl.config import load_experiment
 from strategy_rl.env import EnvSlots
 from strategy_rl.evaluation import greedy_return
 from strategy_rl.policy import Policy
 from strategy_rl.ppo import Task, ppo_state, train_ppo
 from strategy_rl.reference import Reference
+from strategy_rl.rollout import EpisodePlan
 from strategy_rl.seeding import generator
 from strategy_rl.sft import sft_state, train_sft
 from strategy_rl.stages import Stages

@@ -97,10 +97,12 @@ def serve() -> None:
     import torch
 
     import strategy_rl.runner  # noqa: F401 - what children would import
-    from strategy_rl.backbone import load_backbone
+    from strategy_rl.backbone import load_backbone, load_language_model
+    from strategy_rl.backbone.settings import BackboneSettings
 
     torch.set_num_threads(1)
     load_backbone("random:tiny").tokenize(["what is imported late is imported now"])
+    load_language_model("random:tiny", BackboneSettings(train="lora"))
     for line in sys.stdin:
         order = json.loads(line)
         if "wait" in order:

@@ -160,13 +160,14 @@ def spoil_weights(*, place: str) -> None:
     """Every policy that is made before a function is first called then has weights of nan."""
     import torch
 
+    from strategy_rl.generation import TextPolicy
     from strategy_rl.policy import Policy
 
-    policies: list[Policy] = []
-    make = Policy.__init__
+    policies: list[Policy | TextPolicy] = []
+    makers: dict[type, Any] = {kind: kind.__init__ for kind in (Policy, TextPolicy)}  # type: ignore[misc]
 
-    def noted(policy: Policy, *arguments: Any, **options: Any) -> None:
-        make(policy, *arguments, **options)
+    def noted(policy: Any, *arguments: Any, **options: Any) -> None:
+        makers[type(policy)](policy, *arguments, **options)
         policies.append(policy)
 
     def spoil() -> None:
@@ -174,7 +175,8 @@ def spoil_weights(*, place: str) -> None:
             for parameter in policy.network.parameters():
                 parameter.data.fill_(torch.nan)
 
-    setattr(Policy, "__init__", noted)  # noqa: B010 - as mypy wants it
+    for kind in makers:
+        setattr(kind, "__init__", noted)  # noqa: B010 - as mypy wants it
     before(place, spoil)
 
 

@@ -180,7 +180,7 @@ def test_other_data_are_refused(nursery: Nursery, tmp_path: Path) -> None:
         "backbone": {"model": "random:tiny"},
     }
     run, file = tmp_path / "run", experiments.write(tmp_path, fields)
-    stop = {"place": "strategy_rl.ppo:Updates.run", "signums": [15], "call": 2}
+    stop = {"place": "strategy_rl.updates:Updates.run", "signums": [15], "call": 2}
     code, output = nursery.run("run", file, "--out", run, sabotage="signal_at", **stop)
     assert code == 143, output
     (data / "train.jsonl").write_text("".join(row(n) for n in range(1, 13)))

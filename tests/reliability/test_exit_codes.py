@@ -9,7 +9,7 @@ from comparison import differences, status_of
 from conftest import References
 from nursery import Nursery
 
-UPDATE = "strategy_rl.ppo:Updates.run"
+UPDATE = "strategy_rl.updates:Updates.run"
 TOKENIZER = "strategy_rl.backbone.encoder:Backbone.save_tokenizer"
 
 
@@ -24,6 +24,11 @@ class Case(NamedTuple):
 DIVERGED = Case(
     experiments.DRIFT,
     {"sabotage": "spoil_weights", "place": UPDATE},
+    *(3, "DivergenceError", "nan"),
+)
+DIVERGED_WRITER = Case(
+    experiments.TEXTS,
+    {"sabotage": "spoil_weights", "place": "strategy_rl.token_updates:TokenMethod.update"},
     *(3, "DivergenceError", "nan"),
 )
 DISK = Case(
@@ -47,6 +52,7 @@ MEMORY = Case(
     "case",
     [
         pytest.param(DIVERGED, id="diverged"),
+        pytest.param(DIVERGED_WRITER, id="diverged-writer", marks=pytest.mark.slow),
         pytest.param(DISK, id="disk", marks=pytest.mark.slow),
         pytest.param(EXPORT, id="export", marks=pytest.mark.slow),
         pytest.param(MEMORY, id="memory"),

@@ -56,12 +56,19 @@ def seconds(run: Path) -> list[float]:
     [
         pytest.param(experiments.REPLIES, 3, id="replies"),
         pytest.param(experiments.DRIFT, 2, id="drift"),
+        pytest.param(experiments.TEXTS, 2, id="texts"),
         pytest.param(experiments.REPLIES, 8, id="replies-slow", marks=pytest.mark.slow),
         pytest.param(experiments.DRIFT, 6, id="drift-slow", marks=pytest.mark.slow),
         pytest.param(experiments.ADAPTERS, 6, id="adapters-slow", marks=pytest.mark.slow),
+        pytest.param(experiments.TEXTS, 6, id="texts-slow", marks=pytest.mark.slow),
+        pytest.param(experiments.TEXT_ADAPTERS, 6, id="text-adapters-slow", marks=pytest.mark.slow),
         pytest.param(experiments.REPLIES, 70, id="replies-night", marks=pytest.mark.nightly),
         pytest.param(experiments.DRIFT, 70, id="drift-night", marks=pytest.mark.nightly),
         pytest.param(experiments.ADAPTERS, 60, id="adapters-night", marks=pytest.mark.nightly),
+        pytest.param(experiments.TEXTS, 70, id="texts-night", marks=pytest.mark.nightly),
+        pytest.param(
+            experiments.TEXT_ADAPTERS, 60, id="text-adapters-night", marks=pytest.mark.nightly
+        ),
     ],
 )
 def test_a_run_killed_at_random_moments_ends_as_if_it_had_not_been(
@@ -91,3 +98,23 @@ def test_a_run_resumed_from_any_of_its_checkpoints_ends_the_same(
         code, output = nursery.run("resume", run)
         assert code == 0, output
         assert differences(run, reference) == [], f"from checkpoint {number}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "texts",
+        pytest.param("text-adapters", marks=pytest.mark.slow),
+        pytest.param("adapters", marks=pytest.mark.slow),
+    ],
+)
+def test_the_same_seed_gives_the_same_bytes_twice_and_another_seed_others(
+    name: str, nursery: Nursery, reference_of: References, tmp_path: Path
+) -> None:
+    file = experiments.write(tmp_path, experiments.EVERY[name])
+    reference = reference_of(experiments.EVERY[name])
+    for run, seed in (("same", 0), ("other", 1)):
+        code, output = nursery.run("run", file, f"seed={seed}", "--out", tmp_path / run)
+        assert code == 0, output
+    assert differences(tmp_path / "same", reference) == []
+    assert "metrics.jsonl" in differences(tmp_path / "other", reference)

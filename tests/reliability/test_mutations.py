@@ -29,6 +29,19 @@ KEPT = {
     "ppo": {**experiments.SCALED["ppo"], "evaluate_every": 2},
     "checkpoint": {"every": 1, "keep": 99},
 }
+# So fast that the validation loss goes up and down: SFT stops early, with a best score before.
+WRITER = {
+    **experiments.TEXTS,
+    "name": "texts-sparsely-judged",
+    "backbone": {**experiments.TEXTS["backbone"], "learning_rate": 0.05},
+    "sft": {
+        **experiments.TEXTS["sft"],
+        "epochs": 10,
+        "early_stopping": {"metric": "loss", "patience": 2},
+    },
+    "ppo": {**experiments.TEXTS["ppo"], "rollout": "steps", "num_envs": 4, "num_steps": 3},
+    "checkpoint": {"every": 1, "keep": 99},
+}
 Parts = Mapping[str, list[str]]
 
 
@@ -78,10 +91,6 @@ def moments(checkpoints: Mapping[int, Checkpoint], stage: str) -> list[int]:
 def test_a_part_of_the_state_that_a_resume_forgets_shows_in_the_result(
     stage: str, nursery: Nursery, reference_of: References, tmp_path: Path
 ) -> None:
-    reference = reference_of(KEPT)
-    checkpoints = checkpoints_of(reference)
-    numbers = moments(checkpoints, stage)
-    parts = parts_of(checkpoints[numbers[0]])
     wanted = {"best weights", "counters.best_score", "optimizer.exp_avg", "optimizer.step"}
     wanted |= {"policy.network.normalizer.mean", "policy.network.value_head.0.weight"}
     wanted |= {
@@ -89,14 +98,41 @@ def test_a_part_of_the_state_that_a_resume_forgets_shows_in_the_result(
         "ppo": {"counters.kl_coef", "counters.return_count", "counters.next_episode"}
         | {"counters.reward_sums", "counters.judge_sums"},
     }[stage]
-    signs = {
-        part: first_sign(part, names, numbers, nursery, reference, tmp_path)
-        for part, names in parts.items()
-        if part not in unchanging([checkpoints[number] for number in numbers])
-    }
-    assert wanted <= set(signs) | unchanging([checkpoints[number] for number in numbers])
+    signs = signs_of(stage, wanted, nursery, reference_of(KEPT), tmp_path)
     assert len(signs) > 10
     assert [part for part, sign in signs.items() if sign is None] == []
+
+
+@pytest.mark.parametrize("stage", ["sft", "ppo"])
+def test_a_part_of_the_state_of_a_policy_that_writes_shows_too(
+    stage: str, nursery: Nursery, reference_of: References, tmp_path: Path
+) -> None:
+    wanted = {"best weights", "counters.best_score", "optimizer.exp_avg", "optimizer.exp_avg_sq"}
+    wanted |= {"optimizer.step", "policy.backbone", "policy.network.layers.0.weight"}
+    wanted |= {
+        "sft": {"counters.epoch", "counters.stale", "counters.stopped"},
+        "ppo": {"counters.iteration", "counters.kl_coef", "counters.return_squares"},
+    }[stage]
+    signs = signs_of(stage, wanted, nursery, reference_of(WRITER), tmp_path)
+    assert [part for part, sign in signs.items() if sign is None] == []
+    if stage == "ppo":
+        assert {"counters.kl_coef", "policy.backbone", "optimizer.step"} <= set(signs)
+
+
+def signs_of(
+    stage: str, wanted: set[str], nursery: Nursery, reference: Path, folder: Path
+) -> dict[str, str | None]:
+    """What shows that a part is forgotten, for each that a stage changes; `wanted` are parts."""
+    checkpoints = checkpoints_of(reference)
+    numbers = moments(checkpoints, stage)
+    parts = parts_of(checkpoints[numbers[0]])
+    still = unchanging([checkpoints[number] for number in numbers])
+    assert wanted <= set(parts) | still
+    return {
+        part: first_sign(part, names, numbers, nursery, reference, folder)
+        for part, names in parts.items()
+        if part not in still
+    }
 
 
 def test_a_backbone_that_learns_is_part_of_the_state(
@@ -143,10 +179,11 @@ def without(checkpoint: Checkpoint, names: list[str]) -> tuple[dict[str, Any], d
     return tensors, {**checkpoint.state, "counters": counters}
 
 
+@pytest.mark.parametrize("fields", [KEPT, WRITER], ids=["picks", "writes"])
 def test_a_part_of_the_state_that_was_never_saved_is_missed(
-    nursery: Nursery, reference_of: References, tmp_path: Path
+    fields: experiments.Fields, nursery: Nursery, reference_of: References, tmp_path: Path
 ) -> None:
-    reference = reference_of(KEPT)
+    reference = reference_of(fields)
     checkpoints = checkpoints_of(reference)
     number = moments(checkpoints, "ppo")[0]
     for part, names in parts_of(checkpoints[number]).items():

@@ -17,10 +17,19 @@ TERM, INT, HUP = int(signal.SIGTERM), int(signal.SIGINT), int(signal.SIGHUP)
 PLACES = {
     "prepare": ("strategy_rl.stages:roll_expert", 2),
     "sft": ("strategy_rl.sft:judge", 2),
-    "ppo": ("strategy_rl.ppo:Updates.run", 3),
+    "ppo": ("strategy_rl.updates:Updates.run", 3),
     "evaluate": ("strategy_rl.judging:play", 2),
 }
-QUICK = {("replies", "prepare", TERM), ("replies", "sft", INT), ("replies", "evaluate", HUP)}
+WRITING = {
+    "sft": ("strategy_rl.token_lessons:TokenLessons.judge", 2),
+    "ppo": ("strategy_rl.token_updates:TokenMethod.update", 3),
+}
+QUICK = {
+    ("texts", "ppo", TERM),
+    ("replies", "prepare", TERM),
+    ("replies", "sft", INT),
+    ("replies", "evaluate", HUP),
+}
 QUICK |= {("drift", "ppo", TERM)}
 
 
@@ -30,8 +39,8 @@ CASES = [
         marks=() if (name, stage, signum) in QUICK else pytest.mark.slow,
         id=f"{name}-{stage}-{signum}",
     )
-    for name in ("replies", "drift")
-    for stage, (place, call) in PLACES.items()
+    for name, places in (("replies", PLACES), ("drift", PLACES), ("texts", WRITING))
+    for stage, (place, call) in places.items()
     for signum in (TERM, INT, HUP)
 ]
 
@@ -68,7 +77,7 @@ def test_a_signal_saves_what_was_done_since_the_last_checkpoint(
     code, output = nursery.run(
         *("run", file, "--out", tmp_path / "run"),
         sabotage="signal_at",
-        place="strategy_rl.ppo:Updates.run",
+        place="strategy_rl.updates:Updates.run",
         signums=[TERM],
         call=5,  # checkpoints are due after iterations 4 and 6
     )
@@ -84,7 +93,7 @@ def test_a_second_signal_leaves_at_once_with_the_last_checkpoint_intact(
     code, output = nursery.run(
         *("run", file, "--out", run),
         sabotage="signal_at",
-        place="strategy_rl.ppo:Updates.run",
+        place="strategy_rl.updates:Updates.run",
         signums=[INT, TERM],
         call=5,
     )
@@ -120,7 +129,7 @@ def test_what_nohup_ignores_stays_ignored(
     code, output = nursery.run(
         *("run", file, "--out", run),
         sabotage="signal_at",
-        place="strategy_rl.ppo:Updates.run",
+        place="strategy_rl.updates:Updates.run",
         signums=[HUP],
         ignored=[HUP],
     )

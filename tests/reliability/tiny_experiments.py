@@ -104,6 +104,42 @@ PROJECTIONS: Fields = {
     "ppo": {**WORDS["ppo"], "num_envs": 1, "freeze_projections": True},
 }
 
+# A policy that writes. Its rewards touch the controller of the KL; the trunk runs once a token.
+TEXTS: Fields = {
+    **_COMMON,
+    "name": "texts",
+    "task": {"id": "strategy_rl_envs:strategy_rl/TinyWriting-v0", "settings": {"num_rows": 16}},
+    "backbone": {
+        "model": "random:tiny",
+        "train": "last_n",
+        "last_n": 2,
+        "learning_rate": 0.01,
+    },
+    "generation": {"max_new_tokens": 6, "top_k": 100, "missing_end_penalty": 0.1},
+    "evaluation": {"episodes": 6, "rivals": ["heuristics", "best_of_n"], "bootstrap_samples": 100},
+    "sft": {"epochs": 4, "batch_size": 8, "early_stopping": {"metric": "loss"}},
+    "ppo": {
+        "iterations": 6,
+        "episodes_per_iteration": 8,
+        "minibatch_size": 8,
+        "epochs": 2,
+        "kl_coef": 0.05,
+        "adaptive_kl": {"target": 0.5, "horizon": 100},
+        "normalize_rewards": True,
+        "evaluate_every": 2,
+    },
+    "checkpoint": {"every": 1},
+}
+
+# SFT draws what dropout leaves out; steps of some length cut an episode between its turns.
+TEXT_ADAPTERS: Fields = {
+    **TEXTS,
+    "name": "text-adapters",
+    "backbone": {**TEXTS["backbone"], "train": "lora", "lora": {"dropout": 0.1}},
+    "ppo": {**TEXTS["ppo"], "rollout": "steps", "num_envs": 4, "num_steps": 3},
+    "checkpoint": {"every": 2},
+}
+
 # As few writes as there can be, with every kind among them.
 SHORT: Fields = {
     **DRIFT,
@@ -114,7 +150,10 @@ SHORT: Fields = {
     "checkpoint": {"every": 1, "keep": 1},
 }
 
-EVERY = {fields["name"]: fields for fields in (REPLIES, DRIFT, SCALED, ADAPTERS, PROJECTIONS)}
+EVERY = {
+    fields["name"]: fields
+    for fields in (REPLIES, DRIFT, SCALED, ADAPTERS, PROJECTIONS, TEXTS, TEXT_ADAPTERS)
+}
 
 
 def write(folder: Path, fields: Fields) -> Path:

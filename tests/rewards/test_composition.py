@@ -63,6 +63,13 @@ def test_the_reward_is_the_sum_of_weighted_components():
     assert both.names == ("correct", "short")
 
 
+def test_a_guard_of_weight_zero_adds_nothing_and_its_value_is_told():
+    score = made("correct", {"name": "value", "weight": 0}).score(STEP | {"value": -3.0})
+    assert score.reward == made("correct").score(STEP).reward
+    assert score.components["value"] == 0
+    assert score.values["value"] == -3
+
+
 def test_a_bare_name_has_weight_one_and_the_functions_own_settings():
     assert made("short").score(step(output="a b c")).components == {"short": 1.0}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from strategy_rl_envs.rewards import cost, lexicon, models, overlap, ranking, style
+from strategy_rl_envs.rewards import cost, lexicon, models, overlap, prose, ranking, style
 from strategy_rl_envs.rewards.function import RewardFunction
 
-_MODULES = (overlap, ranking, style, lexicon, models, cost)
+_MODULES = (overlap, ranking, style, prose, lexicon, models, cost)
 
 LIBRARY: Mapping[str, RewardFunction] = MappingProxyType(
     {

@@ -22,10 +22,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from strategy_rl_envs.kit.descriptions import Package, load_packages
 from strategy_rl_envs.kit.errors import TaskError
 from strategy_rl_envs.kit.writer import write_manifest, write_rows
 from strategy_rl_envs.rewards.tokens import tokens
-from strategy_rl_envs.summarization.descriptions import Package, load_packages
 
 SENTENCES = (4, 14)
 SUMMARY_TOKENS = (3, 20)

@@ -15,7 +15,6 @@ import pytest
 from strategy_rl import Experiment, run
 from strategy_rl.cli import main
 from strategy_rl.cli_rewards import check_reward, read_reward, rescore
-from strategy_rl.collector import EpisodePlan
 from strategy_rl.env import EnvSlots
 from strategy_rl.episodes import (
     Episode,
@@ -29,6 +28,7 @@ from strategy_rl.errors import EnvironmentFault, InputError, RunError
 from strategy_rl.evaluation import Label, RandomActor, play
 from strategy_rl.rescoring import facts_of, ranks
 from strategy_rl.rescoring import rescore as score_again
+from strategy_rl.rollout import EpisodePlan
 from strategy_rl_envs.rewards import WeightedReward
 from strategy_rl_envs.rewards.composition import Score
 

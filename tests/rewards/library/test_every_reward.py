@@ -33,6 +33,7 @@ FACTS: dict[str, st.SearchStrategy[Any]] = {
     "references": st.none() | st.lists(TEXT, max_size=3),
     "source": st.none() | TEXT,
     "keywords": st.none() | st.lists(TEXT, max_size=3),
+    "window": st.none() | st.sampled_from([(1, 1), [3, 20]]),
     "action": st.integers(-2, 12),
     "relevance": st.none() | st.lists(NUMBER, max_size=8),
     "ranking": st.none() | st.lists(st.integers(-2, 12), max_size=12),

@@ -1,0 +1,1 @@
+"""Controlled generation: write a text that keeps to what the prompt asks for."""

@@ -1,0 +1,1 @@
+"""Abstractive summarization: write the summary of a document."""
