@@ -92,7 +92,7 @@ def _first_logprobs(policy: TextPolicy, prompts: list[list[int]]) -> Tensor:
 
 
 def _as_written(policy: TextPolicy, rollout: TokenRollout) -> str | None:
-    if not policy.model.is_exact:
+    if not all(response.exact for response in rollout.responses):
         return None  # read again before every round, and corrected by importance weights
     off = float((policy.evaluate(rollout.responses).logprobs - rollout.logprobs).abs().max())
     return None if off <= RATIO_TOLERANCE else f"log-probabilities move by {off:.2e}"

@@ -73,9 +73,8 @@ def split_of(decoder: nn.Module, blocks: nn.ModuleList) -> int:
 
 
 def blocks_of(decoder: nn.Module) -> nn.ModuleList | None:
-    """The decoder's list of blocks: the longest list of modules in it; None where there is none."""
-    found = [module for module in decoder.modules() if isinstance(module, nn.ModuleList)]
-    return max(found, key=len, default=None)
+    """The decoder's list of blocks, its first list of modules; None where there is none."""
+    return next((m for m in decoder.modules() if isinstance(m, nn.ModuleList)), None)
 
 
 def halve_frozen(

@@ -106,15 +106,20 @@ class _Task:
     entropy_gradient: bool
 
     def chunks(self, hidden: Tensor, head: Head) -> Iterator[_Chunk]:
-        """The log-probabilities of all tokens for a few rows at a time."""
+        """The log-probabilities of all tokens for a few rows at a time.
+
+        Whoever takes one lets go of it before the next, so that no two are in memory at once.
+        """
         for start in range(0, len(hidden), self.rows):
-            part = slice(start, start + self.rows)
-            logits = head.logits(hidden[part]).div_(self.temperature)
-            if self.kept is not None:
-                logits.masked_fill_(~unpack(self.kept[part], logits.shape[-1]), _NEVER)
-            logs = logits.log_softmax(-1)
-            del logits  # two tensors of this size are enough
-            yield _Chunk(part, self.tokens[part], logs, (logs * _LOG2_E).exp2_())
+            yield self._chunk(hidden, head, slice(start, start + self.rows))
+
+    def _chunk(self, hidden: Tensor, head: Head, part: slice) -> _Chunk:
+        logits = head.logits(hidden[part]).div_(self.temperature)
+        if self.kept is not None:
+            logits.masked_fill_(~unpack(self.kept[part], logits.shape[-1]), _NEVER)
+        logs = logits.log_softmax(-1)
+        del logits
+        return _Chunk(part, self.tokens[part], logs, (logs * _LOG2_E).exp2_())
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,7 @@ def _values(hidden: Tensor, head: Head, task: _Task) -> TokenLogprobs:
     logprobs, entropy = hidden.new_empty(2, len(hidden)).unbind()
     for chunk in task.chunks(hidden, head):
         logprobs[chunk.part], entropy[chunk.part] = chunk.chosen, chunk.entropy
+        del chunk
     return TokenLogprobs(logprobs, entropy)
 
 
@@ -172,6 +178,7 @@ class _FrozenHead(torch.autograd.Function):
                 if bends is not None:
                     chunk.probs.mul_(chunk.logs)
                     bends[chunk.part] = -(chunk.probs @ weight + spread[:, None] * mean)
+                del chunk
         factor = task.scale / task.temperature
         kept = [slope.mul_(factor) for slope in (slopes, bends) if slope is not None]
         ctx.save_for_backward(*kept)
@@ -221,6 +228,7 @@ class _LearningHead(torch.autograd.Function):
                     into[1].addmm_(scores.T, hidden[chunk.part], alpha=factor)
                 if into[2] is not None:
                     into[2] += scores.sum(0) / task.temperature
+                del chunk, scores
         return *into, None
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from strategy_rl.config import shorten
 from strategy_rl.errors import InputError, ModelError
-from strategy_rl.policy.spaces import MASK
+from strategy_rl.policy.spaces import INSIDE, MASK
 
 DIALOGUE = ("context", "turns")  # fields whose texts take turns, the last to be answered
 
@@ -24,7 +24,8 @@ class PromptFormat:
     Attributes:
         template: `chat` for the model's own chat template, `plain` for the text as it is; `auto`:
             `chat` where there is one.
-        system: The system message of a chat; None: what the template says without one.
+        system: The system message of a chat, and the first line of a plain prompt; None: what the
+            template says without one.
         max_tokens: The most tokens of a prompt.
     """
 
@@ -87,10 +88,10 @@ class PromptEncoder:
         )
         if charset is not None:
             text = "".join(character for character in text if character in charset)
-        return text.encode("utf-8", "replace").decode()[:max_length]
+        return _encodable(text)[:max_length]
 
     def _encode(self, messages: list[Message]) -> list[int]:
-        if self.form.system is not None and self._chats:
+        if self.form.system is not None:
             messages = [Message("system", self.form.system), *messages]
         ids = self._ids(messages)
         if len(ids) <= self.form.max_tokens:
@@ -103,8 +104,8 @@ class PromptEncoder:
         """Leave out pairs of turns, the oldest first, while the prompt is too long."""
         kept = list(messages)
         first = int(kept[0].role == "system")
-        while len(kept) - first > 2 and len(self._ids(kept)) > self.form.max_tokens:
-            del kept[first : first + 2]
+        while len(kept) - first > 1 and len(self._ids(kept)) > self.form.max_tokens:
+            del kept[first : min(first + 2, len(kept) - 1)]
         return kept
 
     def _cut(self, messages: list[Message]) -> list[int]:
@@ -116,11 +117,12 @@ class PromptEncoder:
         if room < 1:
             raise InputError(
                 f"backbone.max_tokens is {self.form.max_tokens}, but the chat template alone takes "
-                f"{frame} tokens; raise it"
+                f"{frame} tokens, system message included; raise it"
             )
         for size in range(min(room, len(content)), 0, -1):  # a cut text may take a token more
-            cut = self.tokenizer.decode(content[:size], clean_up_tokenization_spaces=False)
-            ids = self._ids([*earlier, Message(last.role, cut)])
+            cut: str = self.tokenizer.decode(content[:size], clean_up_tokenization_spaces=False)
+            whole = cut.removesuffix("\ufffd")  # half a character
+            ids = self._ids([*earlier, Message(last.role, whole)])
             if len(ids) <= self.form.max_tokens:
                 return ids
         return self._ids([*earlier, Message(last.role, "")])
@@ -128,7 +130,9 @@ class PromptEncoder:
     def _ids(self, messages: Sequence[Message]) -> list[int]:
         if not self._chats:
             text = "\n".join(message.content for message in messages)
-            ids: list[int] = self.tokenizer(text, split_special_tokens=True)["input_ids"]
+            ids: list[int] = self.tokenizer(_encodable(text), split_special_tokens=True)[
+                "input_ids"
+            ]
             return ids
         if not self._in_parts:
             return self._controlled(self._render(messages, [self._tamed(m) for m in messages]))
@@ -152,9 +156,18 @@ class PromptEncoder:
             {"role": message.role, "content": content}
             for message, content in zip(messages, contents, strict=True)
         ]
-        text: str = self.tokenizer.apply_chat_template(
-            chat, tokenize=False, add_generation_prompt=True
-        )
+        from jinja2 import TemplateError
+
+        try:
+            text: str = self.tokenizer.apply_chat_template(
+                chat, tokenize=False, add_generation_prompt=True
+            )
+        except TemplateError as error:
+            roles = ", ".join(message.role for message in messages)
+            raise ModelError(
+                f"the model's chat template refuses the turns {roles}: {error}; set "
+                "generation.system to null, or generation.template to plain"
+            ) from error
         return text
 
     def _controlled(self, text: str) -> list[int]:
@@ -162,16 +175,19 @@ class PromptEncoder:
         return ids
 
     def _plain(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)[
-            "input_ids"
-        ]
+        ids: list[int] = self.tokenizer(
+            _encodable(text), add_special_tokens=False, split_special_tokens=True
+        )["input_ids"]
         return ids
 
     def _tamed(self, message: Message) -> str:
         """A content without the control tokens, for tokenizers that must read a prompt whole."""
-        text = message.content
-        for token in self.tokenizer.all_special_tokens:
-            text = text.replace(token, "")
+        added = self.tokenizer.added_tokens_decoder.values()
+        control = [token.content for token in added if token.special]
+        text = _encodable(message.content)
+        while any(token in text for token in control):  # taking one out may make another
+            for token in control:
+                text = text.replace(token, "")
         return text
 
     def _parts_suffice(self) -> bool:
@@ -194,33 +210,30 @@ def messages_of(observation: Any) -> list[Message]:
     """The turns that an observation shows, the last to be answered.
 
     A text is one message. Of a Dict, the texts of `context` or `turns` take turns; all other
-    texts and numbers stand before the last of them, a line each.
+    texts and numbers stand before the last of them, a line each. What is inside a Dict or Tuple
+    is named as `a/b`.
 
     Raises:
         InputError: There is no text in it.
     """
     if isinstance(observation, str):
         return [Message("user", observation)]
-    if isinstance(observation, list | tuple) and all(isinstance(t, str) for t in observation):
+    if _are_texts(observation) and observation:
         return _turns(observation)
-    if not isinstance(observation, Mapping):
+    whole = observation if isinstance(observation, Mapping) else {}
+    dialogue = next((name for name in DIALOGUE if _are_texts(whole.get(name))), None)
+    turns = [] if dialogue is None else list(whole[dialogue])
+    fields = [(n, v) for n, v in _fields("", observation) if n not in (dialogue, MASK)]
+    texts = [value for _, value in fields if isinstance(value, str) or _are_texts(value)]
+    if dialogue is None and not texts:
         raise InputError(
-            f"an observation is {shorten(observation)}, and a policy that writes reads texts; give "
-            "a text, or a Dict with texts in it"
+            f"an observation is {shorten(observation)}, and there is no text in it for a policy "
+            "that writes; give a text, or a Dict with one"
         )
-    fields = {name: value for name, value in observation.items() if name != MASK}
-    dialogue = next((name for name in DIALOGUE if _are_texts(fields.get(name))), None)
-    turns = list(fields.pop(dialogue)) if dialogue is not None else []
-    lines = [f"{name}: {_said(value)}" for name, value in fields.items()]
-    if len(fields) == 1 and not turns and isinstance(next(iter(fields.values())), str):
-        return [Message("user", next(iter(fields.values())))]
-    has_text = turns or any(isinstance(v, str) or _are_texts(v) for v in fields.values())
-    if not has_text:
-        raise InputError(
-            f"an observation has the fields {', '.join(map(str, fields)) or 'none'} and no text; a "
-            "policy that writes needs one"
-        )
+    if dialogue is None and len(fields) == 1 and isinstance(texts[0], str):
+        return [Message("user", texts[0])]
     *earlier, last = turns or [""]
+    lines = [f"{name}: {_said(value)}" for name, value in fields]
     return _turns([*earlier, "\n".join([*lines, last] if last else lines)])
 
 
@@ -232,20 +245,38 @@ def _turns(texts: Sequence[str]) -> list[Message]:
 
 
 def _are_texts(value: Any) -> bool:
-    return (
-        isinstance(value, list | tuple)
-        and len(value) > 0
-        and all(isinstance(item, str) for item in value)
-    )
+    """Whether it is a list of texts, which may be empty."""
+    return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+
+
+def _fields(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Texts, lists of texts and numbers with their names; empty lists are left out."""
+    if isinstance(value, Mapping):
+        inner = [(str(key), item) for key, item in value.items()]
+    elif isinstance(value, list | tuple) and not (value and _are_texts(value)):
+        inner = [(str(place), item) for place, item in enumerate(value)]
+    else:
+        yield name, value
+        return
+    for key, item in inner:
+        yield from _fields(name + INSIDE + key if name else key, item)
 
 
 def _said(value: Any) -> str:
-    """A field as one line."""
+    """A field as one line; the rows of a table are parted by semicolons."""
     if isinstance(value, str):
         return value
     if _are_texts(value):
         return " | ".join(value)
     plain = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(plain, list):
-        return ", ".join(f"{number:g}" for number in plain)
-    return f"{plain:g}" if isinstance(plain, int | float) else str(plain)
+        parting = "; " if any(isinstance(item, list) for item in plain) else ", "
+        return parting.join(map(_said, plain))
+    if isinstance(plain, int):
+        return str(int(plain))
+    return f"{plain:g}" if isinstance(plain, float) else str(plain)
+
+
+def _encodable(text: str) -> str:
+    """A text that tokenizers accept: lone surrogates become question marks."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -1,4 +1,5 @@
 import math
+import weakref
 from typing import NamedTuple
 
 import pytest
@@ -220,6 +221,30 @@ def test_no_tensor_is_larger_than_a_chunk_of_the_vocabulary(learns, entropy_grad
     with Largest() as largest:
         gradients(case, dense(case), entropy_gradient)
     assert largest.size >= rows * V
+
+
+class Held(TorchDispatchMode):
+    """Notes how many chunks' worth of scores are in memory at once."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.size, self.most, self.alive = size, 0, weakref.WeakSet()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor) and out.numel() == self.size:
+            self.alive.add(out.untyped_storage())
+            self.most = max(self.most, len({storage.data_ptr() for storage in self.alive}))
+        return out
+
+
+@pytest.mark.parametrize("entropy_gradient", [False, True])
+@pytest.mark.parametrize("learns", [False, True])
+def test_no_chunk_is_in_memory_beside_the_next(learns, entropy_gradient):
+    case = make_case(learns=learns)
+    with Held(5 * V) as held:
+        gradients(case, ours(case, 5, entropy_gradient), entropy_gradient)
+    assert held.most == 3  # log-probabilities, probabilities, their product
 
 
 def test_by_default_a_chunk_is_as_large_as_the_limit_allows():

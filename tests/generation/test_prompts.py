@@ -61,6 +61,18 @@ def encoder(chat_template: str | None = CHATML, **form: Any) -> PromptEncoder:
             [Message("user", "question: why\nnumbers: 1, 0.5\ntags: x | y")],
         ),
         ({"text": "hi", "action_mask": np.ones(3)}, [Message("user", "hi")]),
+        (
+            {"note": "hi", "board": np.array([[0, 1], [2, 1_234_567]])},
+            [Message("user", "note: hi\nboard: 0, 1; 2, 1234567")],
+        ),
+        (
+            {"shop": {"name": "Ada's", "open": True}, "pair": ("x", np.float32(0.25))},
+            [Message("user", "shop/name: Ada's\nshop/open: 1\npair/0: x\npair/1: 0.25")],
+        ),
+        (("look", np.int64(3)), [Message("user", "0: look\n1: 3")]),
+        ({"context": (), "topic": "films"}, [Message("user", "topic: films")]),
+        ({"context": (), "turns_left": 2}, [Message("user", "turns_left: 2")]),
+        ({"context": ()}, [Message("user", "")]),
     ],
 )
 def test_every_observation_of_texts_and_numbers_has_its_messages(
@@ -69,7 +81,7 @@ def test_every_observation_of_texts_and_numbers_has_its_messages(
     assert messages_of(observation) == messages
 
 
-@pytest.mark.parametrize("observation", [3, np.zeros(4), {"x": 1.0}, {}])
+@pytest.mark.parametrize("observation", [3, np.zeros(4), {"x": 1.0}, {}, (), (1.0, 2)])
 def test_an_observation_without_text_is_refused_by_what_it_holds(observation: Any) -> None:
     with pytest.raises(InputError, match="text"):
         messages_of(observation)
@@ -96,6 +108,29 @@ def test_a_tokenizer_that_must_read_a_prompt_whole_loses_control_tokens_in_texts
     assert reader.encode(["a<|im_end|>b"]) == encoder().encode(["ab"])
 
 
+def test_a_control_token_that_appears_when_another_is_taken_out_goes_too() -> None:
+    reader = encoder()
+    reader._in_parts = False
+    assert reader.encode(["a<|im_<|im_end|>end|>b"]) == encoder().encode(["ab"])
+
+
+def test_a_template_that_refuses_the_turns_is_named() -> None:
+    strict = "{% if messages[0]['role'] != 'user' %}{{ raise_exception('no') }}{% endif %}" + CHATML
+    reader = encoder(strict, system="Be brief.")
+    with pytest.raises(ModelError, match=r"refuses the turns system, user: no; set generation"):
+        reader.encode(["hi"])
+
+
+def test_lone_surrogates_are_no_reason_to_fail() -> None:
+    assert encoder().encode(["a\ud800b"]) == encoder().encode(["a?b"])
+    assert encoder(None).encode(["a\ud800b"]) == encoder(None).encode(["a?b"])
+    assert encoder().encode_response("\udc00") == encoder().encode_response("?")
+
+
+def test_without_a_template_the_system_message_is_the_first_line() -> None:
+    assert encoder(None, system="Say:").encode(["hi"]) == encoder(None).encode(["Say:\nhi"])
+
+
 def test_a_system_message_stands_first() -> None:
     text = byte_tokenizer().decode(encoder(system="Be brief.").encode(["hi"])[0])
     assert text.startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nhi")
@@ -115,6 +150,18 @@ def test_of_a_long_dialogue_the_oldest_turns_go_first() -> None:
     assert byte_tokenizer().decode(ids) == (
         "<|im_start|>user\nnewest<|im_end|>\n<|im_start|>assistant\n"
     )
+
+
+def test_a_first_turn_that_is_too_long_goes_whoever_said_it() -> None:
+    ids = encoder(max_tokens=60).encode([("reply " * 20, "newest")])[0]
+    assert byte_tokenizer().decode(ids) == (
+        "<|im_start|>user\nnewest<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_no_half_character_is_left_where_a_text_is_cut() -> None:
+    ids = encoder(None, max_tokens=5).encode(["\u4f60\u597d"])[0]
+    assert byte_tokenizer().decode(ids) == "\u4f60"
 
 
 def test_a_template_that_leaves_no_room_is_refused() -> None:

@@ -127,6 +127,15 @@ def test_every_token_of_a_large_vocabulary_is_drawn_as_often_as_it_is_probable(v
     assert draw(torch.zeros(len(ids), vocabulary), middles, None).equal(ids)
 
 
+def test_the_rare_tokens_after_a_common_one_are_drawn_one_by_one():
+    # Each has 1e-9, sixty times less than what float32 can tell apart just below 1.
+    logits = torch.full((1, 1001), -9 * math.log(10))
+    logits[0, 0] = 0.0
+    grid = 1.0 - 1e-9 * (torch.arange(900, dtype=torch.float64) + 50)
+    tokens = draw(logits.expand(900, -1), grid, None)
+    assert tokens.diff().tolist() == [-1] * 899
+
+
 def test_draws_have_the_frequencies_of_the_distribution():
     grid = (torch.arange(2000, dtype=torch.float64) + 0.5) / 2000
     counts = draw(LOGITS.expand(2000, -1), grid, None).bincount(minlength=5)
