@@ -68,7 +68,9 @@ def split_of(decoder: nn.Module, blocks: nn.ModuleList) -> int:
     inside = {id(p) for p in blocks.parameters()}
     if any(p.requires_grad and id(p) not in inside for p in decoder.parameters()):
         return 0
-    learning = [i for i, block in enumerate(blocks) if any(_learns(p) for p in block.parameters())]
+    learning = [
+        i for i, block in enumerate(blocks) if any(p.requires_grad for p in block.parameters())
+    ]
     return learning[0] if learning else 0
 
 
@@ -122,10 +124,6 @@ def _parts_of(network: nn.Module, decoder: nn.Module) -> list[nn.Module]:
     if network.config.is_encoder_decoder:  # type: ignore[union-attr]
         found.append(network.get_encoder())  # type: ignore[operator]
     return found
-
-
-def _learns(parameter: Tensor) -> bool:
-    return parameter.requires_grad
 
 
 def _without_lower_blocks(decoder: nn.Module, blocks: nn.ModuleList, first: int) -> nn.Module:

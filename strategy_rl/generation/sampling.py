@@ -28,11 +28,6 @@ class Sampling:
     top_k: int = 0
     top_p: float = 1.0
 
-    @property
-    def truncates(self) -> bool:
-        """Whether there are tokens that can never be drawn."""
-        return self.top_k > 0 or self.top_p < 1
-
 
 def kept_tokens(logits: Tensor, sampling: Sampling) -> Tensor | None:
     """Tokens that may be drawn, bool (B, V), at least one a row; None where nothing is cut.

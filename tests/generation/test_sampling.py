@@ -27,13 +27,11 @@ def test_nothing_is_cut_by_default_nor_by_a_top_k_of_the_whole_vocabulary():
     assert kept_tokens(LOGITS, Sampling()) is None
     assert kept_tokens(LOGITS, Sampling(top_k=5)) is None
     assert kept_tokens(LOGITS, Sampling(top_k=9)) is None
-    assert not Sampling(temperature=0.5).truncates
 
 
 def test_top_k_keeps_the_most_probable_tokens():
     assert kept_ids(Sampling(top_k=2)) == [[1, 2]]
     assert kept_ids(Sampling(top_k=1)) == [[1]]
-    assert Sampling(top_k=2).truncates
 
 
 @pytest.mark.parametrize(
@@ -49,7 +47,6 @@ def test_top_k_keeps_the_most_probable_tokens():
 )
 def test_top_p_keeps_the_fewest_tokens_that_hold_the_mass(top_p, ids):
     assert kept_ids(Sampling(top_p=top_p)) == [ids]
-    assert Sampling(top_p=top_p).truncates
 
 
 def test_top_p_cuts_what_top_k_left():
