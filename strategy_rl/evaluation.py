@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from gymnasium.spaces import Discrete, MultiDiscrete
-from torch import Tensor
+from gymnasium.spaces import Discrete
 
-from strategy_rl.collector import collect_episodes, env_actions
-from strategy_rl.env import EnvSlots, StepResult, fault_at
+from strategy_rl.actors import Actor, Choice, mask_of
+from strategy_rl.collector import collect_episodes
+from strategy_rl.env import EnvSlots, StepResult
 from strategy_rl.episodes import Action, Episode, Step, facts_to_json, plain
 from strategy_rl.errors import EnvironmentFault
-from strategy_rl.generation import AnyPolicy, Response, TextPolicy
+from strategy_rl.generation import AnyPolicy
 from strategy_rl.moments import one_part
-from strategy_rl.policy.policy import Policy
 from strategy_rl.policy.spaces import CANDIDATES, MASK
 from strategy_rl.rollout import EpisodePlan
 from strategy_rl.seeding import derive_seed
@@ -26,171 +24,6 @@ from strategy_rl.seeding import derive_seed
 log = logging.getLogger(__name__)
 
 MAX_NUMBERS = 64  # of an array in an episode that keeps no texts
-
-
-class Choice(NamedTuple):
-    """An action as the environment takes it, and what stood behind it where that is known."""
-
-    action: Any
-    probabilities: list[float] | None = None  # of every action
-    value: float | None = None
-    log_ratio: float | None = None  # of a written action, to SFT's policy
-
-
-class Actor(Protocol):
-    """Anything that acts on several observations at once."""
-
-    def act(
-        self,
-        observations: Sequence[Any],
-        infos: Sequence[Mapping[str, Any]],
-        rng: np.random.Generator,
-    ) -> list[Choice]:
-        """One choice for each observation."""
-
-
-@dataclass(frozen=True)
-class PolicyActor:
-    """A policy, greedy or sampled."""
-
-    policy: Policy
-    greedy: bool = True
-
-    def act(
-        self,
-        observations: Sequence[Any],
-        infos: Sequence[Mapping[str, Any]],
-        rng: np.random.Generator,
-    ) -> list[Choice]:
-        """One forward pass for all."""
-        batch = self.policy.encode(observations, [info.get(MASK) for info in infos])
-        distribution, values = self.policy.evaluate(batch)
-        uniforms = rng.random((len(observations), self.policy.spec.action.num_draws))
-        actions = (
-            distribution.mode()
-            if self.greedy
-            else distribution.sample(torch.from_numpy(uniforms).to(self.policy.device))
-        )
-        if self.policy.spec.action.kind == "categorical":
-            probabilities: list[Any] = distribution.stored.exp().tolist()
-        else:
-            probabilities = [None] * len(observations)
-        chosen = env_actions(actions)
-        return [Choice(*c) for c in zip(chosen, probabilities, values.tolist(), strict=True)]
-
-
-@dataclass(frozen=True)
-class TextActor:
-    """A policy that writes, greedy or sampled."""
-
-    policy: TextPolicy
-    greedy: bool = True
-    reference: Mapping[str, Tensor] | None = None  # weights to measure the KL to
-
-    def act(
-        self,
-        observations: Sequence[Any],
-        infos: Sequence[Mapping[str, Any]],
-        rng: np.random.Generator,
-    ) -> list[Choice]:
-        """One batch of responses for all."""
-        policy = self.policy
-        uniforms = rng.random((len(observations), policy.spec.max_new_tokens))
-        prompts = policy.encode(observations)
-        responses = policy.generate(prompts, None if self.greedy else uniforms)
-        first = np.cumsum([0, *(len(r.response) for r in responses[:-1])])
-        values = policy.values_of(responses)[torch.from_numpy(first)].tolist()
-        ratios = [None] * len(responses) if self.reference is None else self._ratios(responses)
-        return [
-            Choice(policy.text_of(response), None, value, ratio)
-            for response, value, ratio in zip(responses, values, ratios, strict=True)
-        ]
-
-    def _ratios(self, responses: Sequence[Response]) -> list[float]:
-        """Log-probability of each response less that under the reference."""
-        assert self.reference is not None
-        ours = self.policy.evaluate(responses).logprobs
-        with self.policy.lent_to(self.reference):
-            theirs = self.policy.evaluate(responses).logprobs
-        lengths = [len(response.response) for response in responses]
-        parts = torch.split(ours - theirs, lengths)
-        return [float(part.sum()) for part in parts]
-
-
-def actor_of(
-    policy: AnyPolicy, *, greedy: bool = True, reference: Mapping[str, Tensor] | None = None
-) -> Actor:
-    """A policy as an actor; of one that writes the KL to `reference` is measured."""
-    if isinstance(policy, TextPolicy):
-        return TextActor(policy, greedy, reference)
-    return PolicyActor(policy, greedy)
-
-
-@dataclass(frozen=True)
-class RuleActor:
-    """A heuristic of the task: one observation and a generator to one action."""
-
-    rule: Callable[[Any, np.random.Generator], Any]
-
-    def act(
-        self,
-        observations: Sequence[Any],
-        infos: Sequence[Mapping[str, Any]],
-        rng: np.random.Generator,
-    ) -> list[Choice]:
-        """The rule on each observation."""
-        choices = []
-        for place, obs in enumerate(observations):
-            try:
-                choices.append(Choice(self.rule(obs, rng)))
-            except Exception as error:
-                message = f"a heuristic failed: {type(error).__name__}: {error}"
-                raise fault_at(place, message) from error
-        return choices
-
-
-@dataclass(frozen=True)
-class RandomActor:
-    """Uniform over legal actions; without a mask, over what is offered and special actions."""
-
-    space: Any
-    num_special: int = 0
-
-    def act(
-        self,
-        observations: Sequence[Any],
-        infos: Sequence[Mapping[str, Any]],
-        rng: np.random.Generator,
-    ) -> list[Choice]:
-        """One draw for each observation."""
-        choices = []
-        for obs, info in zip(observations, infos, strict=True):
-            given = _mask_of(obs, info)
-            if given is None and isinstance(obs, Mapping) and CANDIDATES in obs:
-                given = np.arange(self.space.n) >= self.space.n - self.num_special
-                given[: len(obs[CANDIDATES])] = True
-            mask = _sampling_mask(self.space, given)
-            self.space.seed(int(rng.integers(2**31)))
-            choices.append(Choice(self.space.sample(mask)))
-        return choices
-
-
-class ExpertActor:
-    """The environment's own expert."""
-
-    def act(
-        self,
-        observations: Sequence[Any],
-        infos: Sequence[Mapping[str, Any]],
-        rng: np.random.Generator,
-    ) -> list[Choice]:
-        """What `info` says."""
-        choices = []
-        for place, info in enumerate(infos):
-            if "expert_action" not in info:
-                raise fault_at(place, "the info holds no `expert_action`")
-            choices.append(Choice(info["expert_action"]))
-        return choices
 
 
 class Label(NamedTuple):
@@ -369,26 +202,6 @@ def _episode(
     )
 
 
-def _mask_of(obs: Any, info: Mapping[str, Any]) -> Any:
-    mask = obs.get(MASK) if isinstance(obs, Mapping) else None
-    return info.get(MASK) if mask is None else mask
-
-
-def _sampling_mask(space: Any, mask: Any) -> Any:
-    """A mask as Gymnasium samples by it: int8, for a MultiDiscrete space an array a factor."""
-    if mask is None or isinstance(mask, tuple):
-        return mask
-    mask = np.asarray(mask, dtype=np.int8)
-    if not isinstance(space, MultiDiscrete):
-        return mask
-    return _like(space.nvec, iter(np.split(mask.ravel(), np.cumsum(space.nvec)[:-1])))
-
-
-def _like(nvec: np.ndarray, factors: Iterator[np.ndarray]) -> Any:
-    """The masks of factors in tuples that nest as `nvec` does."""
-    return tuple(_like(n, factors) if n.ndim else next(factors) for n in np.asarray(nvec))
-
-
 def _flat(action: Any) -> Any:
     """A number, or a flat list, as policies have it; None stays."""
     value = plain(action)
@@ -396,7 +209,7 @@ def _flat(action: Any) -> Any:
 
 
 def _legal_actions(obs: Any, info: Mapping[str, Any]) -> list[int] | None:
-    mask = _mask_of(obs, info)
+    mask = mask_of(obs, info)
     if mask is None or isinstance(mask, tuple):
         return None
     return np.flatnonzero(mask).tolist()

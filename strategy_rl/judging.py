@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 from torch import Tensor
 
+from strategy_rl.actors import Actor, Choice, ExpertActor, RandomActor, RuleActor, actor_of
 from strategy_rl.assembly import (
     World,
     has_expert_everywhere,
@@ -23,17 +24,7 @@ from strategy_rl.config import Experiment, GenerationConfig
 from strategy_rl.env import Moments
 from strategy_rl.episodes import Episode, write_episodes
 from strategy_rl.errors import InputError
-from strategy_rl.evaluation import (
-    Actor,
-    Choice,
-    ExpertActor,
-    Label,
-    RandomActor,
-    RuleActor,
-    actor_of,
-    plan_split,
-    play,
-)
+from strategy_rl.evaluation import Label, plan_split, play
 from strategy_rl.generation import AnyPolicy, TextPolicy
 from strategy_rl.likelihood_rival import load_likelihood_actor
 from strategy_rl.logger import MetricsLogger, episodes_digest

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from strategy_rl.actors import Choice
 from strategy_rl.backbone import BackboneSettings, LanguageModel, load_language_model
-from strategy_rl.evaluation import Choice
 from strategy_rl.generation.likelihood import CandidateScorer
 from strategy_rl.generation.prompts import PromptEncoder, PromptFormat
 from strategy_rl.models import resolve_model

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from strategy_rl.actors import RandomActor
 from strategy_rl.collector import collect_episodes
 from strategy_rl.env import EnvSlots
 from strategy_rl.errors import EnvironmentFault
-from strategy_rl.evaluation import RandomActor
 from strategy_rl.generation import AnyPolicy
 from strategy_rl.rollout import EpisodePlan
 from strategy_rl.seeding import generator

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from strategy_rl.actors import Choice
 from strategy_rl.env import EnvSlots
-from strategy_rl.evaluation import Choice, require_reward
+from strategy_rl.evaluation import require_reward
 from strategy_rl.policy.observations import ObservationBatch
 from strategy_rl.policy.policy import Policy
 from strategy_rl.policy.spaces import MASK

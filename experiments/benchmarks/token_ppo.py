@@ -3,10 +3,11 @@
     python experiments/benchmarks/token_ppo.py --rival-python VENV/bin/python [--json FILE]
 
 SmolLM2-135M, 8 prompts of 32 tokens, 32 new tokens each, 2 PPO epochs of one minibatch, a KL
-penalty to a reference. Every contender runs in a process of its own, with the same threads; they
-take turns, and medians of the turns count. The bound is what the matrix products and the weights
-that are read would take at the machine's best measured rates; the README in this folder says what
-is in it.
+penalty to a reference. The rival runs twice: with a value model as large as the policy, as its
+documentation has it, and with a useless tiny one, to show what that costs. Every contender runs in
+a process of its own, with the same threads; they take turns, and medians of the turns count. The
+bound is what the matrix products and the weights that are read would take at the machine's best
+measured rates; the README in this folder says what is in it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from strategy_rl.models import resolve_model
 HERE = Path(__file__).parent
 MODEL = "package:smollm2-135m-instruct"
 RIVAL = "TRL PPOTrainer, float32"
+RIVAL_TINY = "the same, value model tiny"
 SHAPE = {"prompts": 8, "prompt_tokens": 32, "new_tokens": 32, "epochs": 2}
 REQUIRED = {"full, float32": (1.4, 1.8), "lora, bfloat16": (2.5, 3.5), "last 2 blocks": (4.0, 6.0)}
 OURS: dict[str, dict[str, Any]] = {
@@ -59,7 +61,7 @@ class Contender:
 
 
 def contenders(rival_python: str, threads: int, rounds: int) -> list[Contender]:
-    """Ours in three ways, and the rival."""
+    """The rival in two ways, ours in three."""
     root = HERE.parents[1]
     paths = {"PYTHONPATH": f"{root}:{root / 'envs'}"}
     common = {"model": MODEL, "last_n": 2, "threads": threads, "rounds": rounds, **SHAPE}
@@ -68,6 +70,7 @@ def contenders(rival_python: str, threads: int, rounds: int) -> list[Contender]:
     script = str(HERE / "token_ppo_ours.py")
     return [
         Contender(RIVAL, rival, threads),
+        Contender(RIVAL_TINY, [*rival, "--value", "tiny"], threads),
         *(
             Contender(name, [sys.executable, script, json.dumps(common | own)], threads, paths)
             for name, own in OURS.items()
@@ -108,8 +111,9 @@ def report(runs: Mapping[str, list[Figures]], rates: Mapping[str, float]) -> dic
         times = ratio(own, runs[RIVAL], "tokens_per_second")
         memory = ratio(own, runs[RIVAL], "peak_mb")
         bound = bound_seconds(name, rates) if name in OURS else {}
-        share = sum(bound.values()) / (tokens / speed) if bound else float("nan")
-        print(f"{name:26}{speed:9.1f}{times:9.2f}{peak:9,.0f}{memory:9.2f}{share:10.0%}")
+        share = sum(bound.values()) / (tokens / speed) if bound else None
+        printed = "" if share is None else f"{share:.0%}"
+        print(f"{name:26}{speed:9.1f}{times:9.2f}{peak:9,.0f}{memory:9.2f}{printed:>10}")
         found[name] = {"times": times, "memory": memory, "share_of_bound": share}
     print("\nseconds of a round by phase: measured (bound)")
     for name in OURS:

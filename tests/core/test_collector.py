@@ -6,11 +6,12 @@ import torch
 from gymnasium import spaces
 from toys import Counter, Numbered, counters, numbers_policy, stir
 
+from strategy_rl.actors import RandomActor
 from strategy_rl.advantages import compute_gae
 from strategy_rl.assembly import ppo_plan
 from strategy_rl.collector import StepCollector, collect_episodes
 from strategy_rl.env import EnvSlots, make_slots
-from strategy_rl.evaluation import RandomActor, greedy_return, plan_split
+from strategy_rl.evaluation import greedy_return, plan_split
 from strategy_rl.reward_checks import reward_spread
 from strategy_rl.rollout import DecisionRollout, EpisodePlan
 

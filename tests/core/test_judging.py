@@ -10,13 +10,14 @@ from gymnasium import spaces
 from gymnasium.envs.registration import register, registry
 from toys import Numbered
 
+from strategy_rl.actors import ExpertActor, RandomActor, RuleActor
 from strategy_rl.assembly import make_world
 from strategy_rl.card import model_card
 from strategy_rl.config import Experiment
 from strategy_rl.env import EnvSlots
 from strategy_rl.episodes import read_episodes
 from strategy_rl.errors import EnvironmentFault, InputError
-from strategy_rl.evaluation import ExpertActor, Label, RandomActor, RuleActor, play
+from strategy_rl.evaluation import Label, play
 from strategy_rl.judging import judge_all, judge_one
 from strategy_rl.rollout import EpisodePlan
 from strategy_rl.session import Session

@@ -9,14 +9,11 @@ import torch
 from gymnasium import spaces
 from toys import numbers_policy
 
+from strategy_rl.actors import PolicyActor
 from strategy_rl.collector import collect_episodes
 from strategy_rl.env import EnvSlots
 from strategy_rl.errors import EnvironmentFault
-from strategy_rl.evaluation import (
-    Label,
-    PolicyActor,
-    play,
-)
+from strategy_rl.evaluation import Label, play
 from strategy_rl.reward_checks import probe_rewards, reward_spread
 from strategy_rl.rollout import EpisodePlan
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from strategy_rl import Experiment, run
+from strategy_rl.actors import RandomActor
 from strategy_rl.cli import main
 from strategy_rl.cli_rewards import check_reward, read_reward, rescore
 from strategy_rl.env import EnvSlots
@@ -25,7 +26,7 @@ from strategy_rl.episodes import (
     write_episodes,
 )
 from strategy_rl.errors import EnvironmentFault, InputError, RunError
-from strategy_rl.evaluation import Label, RandomActor, play
+from strategy_rl.evaluation import Label, play
 from strategy_rl.rescoring import facts_of, ranks
 from strategy_rl.rescoring import rescore as score_again
 from strategy_rl.rollout import EpisodePlan
