@@ -51,7 +51,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Episode:
-    """One episode of one policy; rows that share a `group` are resampled together."""
+    """One episode of one policy; rows that share a `group` are resampled together.
+
+    `kind` is what the task calls rows of this sort, None where it tells none apart.
+    """
 
     episode_id: str
     stage: str
@@ -63,6 +66,7 @@ class Episode:
     policy: str
     terminated: bool
     steps: tuple[Step, ...]
+    kind: str | None = None
 
     @property
     def return_(self) -> float:
@@ -139,7 +143,8 @@ def episode_from_json(fields: Mapping[str, Any]) -> Episode:
         Step(**{n: step[n] for n in _STEP_FIELDS if n in step or n not in _ADDED_FIELDS})
         for step in fields["steps"]
     )
-    return Episode(**{name: fields[name] for name in _EPISODE_FIELDS}, steps=steps)
+    head = {n: fields[n] for n in _EPISODE_FIELDS if n in fields or n not in _ADDED_FIELDS}
+    return Episode(**head, steps=steps)
 
 
 def write_episodes(path: Path, episodes: Iterable[Episode], header: Mapping[str, Any]) -> None:
@@ -212,4 +217,4 @@ def _refuse(path: Path, line: int, reason: str) -> NoReturn:
 
 _EPISODE_FIELDS = tuple(name for name in Episode.__dataclass_fields__ if name != "steps")
 _STEP_FIELDS = tuple(Step.__dataclass_fields__)
-_ADDED_FIELDS = ("reward_values", "log_ratio")  # older files lack them
+_ADDED_FIELDS = ("reward_values", "log_ratio", "kind")  # older files lack them

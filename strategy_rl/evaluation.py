@@ -42,6 +42,7 @@ class _Running:
     number: int
     obs: Any
     info: Mapping[str, Any]
+    kind: str | None
     steps: list[Step] = field(default_factory=list)
 
 
@@ -76,7 +77,9 @@ def play(
             [plan.options for _, _, plan in fresh],
         )
         for (slot, number, plan), result in zip(fresh, results, strict=True):
-            active[slot] = _Running(plan, number, result.obs, result.info)
+            kind = result.info.get("kind")
+            named = kind if isinstance(kind, str) else None
+            active[slot] = _Running(plan, number, result.obs, result.info, named)
         numbers = sorted(active)
         running = [active[slot] for slot in numbers]
         with slots.blamed(numbers):
@@ -199,6 +202,7 @@ def _episode(
         policy=label.policy,
         terminated=terminated,
         steps=tuple(running.steps),
+        kind=running.kind,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from strategy_rl.episodes import Episode
 from strategy_rl.report.behaviour import describe
 from strategy_rl.report.health import curves_of, health
+from strategy_rl.report.kinds import compare_kinds
 from strategy_rl.report.returns import (
     Bootstrap,
     Returns,
@@ -41,7 +42,7 @@ def summarize(
         seed: of the resampling.
 
     Returns:
-        `schema`, `policies`, `comparisons`, `values` (PPO against SFT), `rows` (best
+        `schema`, `policies`, `comparisons`, `values` and `kinds` (PPO against SFT), `rows` (best
         and worst of PPO against SFT), `health`.
 
     Raises:
@@ -60,7 +61,7 @@ def summarize(
         "comparisons": {
             name: _comparison(name, pair, returns, bootstrap) for name, pair in named.items()
         },
-        "values": _values([episodes_by_policy], bootstrap),
+        **_sft_to_ppo([episodes_by_policy], bootstrap),
         "rows": _extreme(episodes_by_policy),
         "health": health(policies, {}),
     }
@@ -118,7 +119,7 @@ def combined_report(
         "seeds": [run.seed for run in runs],
         "policies": policies,
         "comparisons": comparisons,
-        "values": _values([run.episodes for run in runs], bootstrap),
+        **_sft_to_ppo([run.episodes for run in runs], bootstrap),
         "timings_s": seconds([entry for run in runs for entry in run.timings]),
         "health": [*_missing(runs, shared), *_same_rows(runs), *_health_by_seed(runs)],
     }
@@ -153,12 +154,15 @@ def _extreme(episodes: EpisodesByPolicy) -> dict[str, Any]:
     return {"best": [], "worst": []}
 
 
-def _values(seeds: Sequence[EpisodesByPolicy], bootstrap: Bootstrap) -> dict[str, Any]:
-    """PPO's values of each component against SFT's."""
+def _sft_to_ppo(seeds: Sequence[EpisodesByPolicy], bootstrap: Bootstrap) -> dict[str, Any]:
+    """PPO against SFT, by component of the reward and by kind of row."""
     if not all("ppo" in episodes and "sft" in episodes for episodes in seeds):
-        return {}
+        return {"values": {}, "kinds": {}}
     ppo, sft = ([episodes[name] for episodes in seeds] for name in ("ppo", "sft"))
-    return compare_values(ppo, sft, bootstrap)
+    return {
+        "values": compare_values(ppo, sft, bootstrap),
+        "kinds": compare_kinds(ppo, sft, bootstrap),
+    }
 
 
 def _missing(runs: Sequence[Run], shared: Sequence[str]) -> list[str]:

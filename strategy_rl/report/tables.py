@@ -9,6 +9,7 @@ from strategy_rl.logger.digest import escape
 
 Report = Mapping[str, Any]
 Rows = list[list[str]]
+_SFT_TO_PPO = ("sft", "ppo", "difference", "95% interval")
 
 
 def render_table(report: Report) -> str:
@@ -32,6 +33,7 @@ def render_markdown(report: Report, plots: Sequence[str] = ()) -> str:
         "Health": "\n".join(f"- {sentence}" for sentence in report["health"]),
         "Reward components": _markdown(_component_rows(report)),
         "Values of the components, PPO against SFT": _markdown(_value_rows(report)),
+        "By kind of row, PPO against SFT": _markdown(_kind_rows(report)),
         "Shares of actions": _markdown(_share_rows(report)),
         "What was chosen": _confusions(report),
         "Rows on which PPO gained most against SFT": _extreme(report, "best"),
@@ -105,14 +107,26 @@ def _component_rows(report: Report) -> Rows:
 
 
 def _value_rows(report: Report) -> Rows:
-    rows = [["component, mean of its own values", "sft", "ppo", "difference", "95% interval"]]
-    for name, figures in report.get("values", {}).items():
-        ppo, sft = figures["means"]
-        low, high = figures["ci95"]
-        label = f"{name} (guard)" if figures["is_guard"] else name
-        difference = f"{figures['mean_difference']:+.3f}"
-        rows.append([label, f"{sft:.3f}", f"{ppo:.3f}", difference, f"{low:+.3f} to {high:+.3f}"])
-    return rows if len(rows) > 1 else []
+    rows = [
+        [f"{name} (guard)" if figures["is_guard"] else name, *_sft_to_ppo(figures)]
+        for name, figures in report.get("values", {}).items()
+    ]
+    return [["component, mean of its own values", *_SFT_TO_PPO], *rows] if rows else []
+
+
+def _kind_rows(report: Report) -> Rows:
+    rows = []
+    for kind, figures in report.get("kinds", {}).items():
+        rows.append([kind, str(figures["rows"]), "return", *_sft_to_ppo(figures)])
+        rows += [[kind, "", f"{n} (guard)", *_sft_to_ppo(v)] for n, v in figures["guards"].items()]
+    return [["kind", "rows", "mean of", *_SFT_TO_PPO], *rows] if rows else []
+
+
+def _sft_to_ppo(figures: Mapping[str, Any]) -> list[str]:
+    ppo, sft = figures["means"]
+    low, high = figures["ci95"]
+    difference = f"{figures['mean_difference']:+.3f}"
+    return [f"{sft:.3f}", f"{ppo:.3f}", difference, f"{low:+.3f} to {high:+.3f}"]
 
 
 def _share_rows(report: Report) -> Rows:
