@@ -20,7 +20,7 @@ help:
 	@echo "make test-slow     kills, learning runs, mutations: longer"
 	@echo "make test-nightly  hours"
 	@echo "make coverage      the tests, and which lines they leave out"
-	@echo "make smoke         one tiny run, SFT and PPO, under a minute"
+	@echo "make smoke         two tiny runs, SFT and PPO, a minute"
 	@echo "make format        let ruff rewrite the files"
 	@echo "make clean         remove .venv and caches; runs/ and data/ stay"
 
@@ -71,6 +71,7 @@ coverage: $(STAMP)
 
 smoke: $(STAMP)
 	$(BIN)/strategy-rl run experiments/smoke.yaml --out runs/smoke-$(NOW)
+	$(BIN)/strategy-rl run experiments/smoke_text.yaml --out runs/smoke-text-$(NOW)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

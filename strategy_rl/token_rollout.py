@@ -23,11 +23,13 @@ class TokenRollout(Rollout):
         responses: In the order they were written.
         owners: (N,) which response each token belongs to.
         weights: (N,) truncated importance weights of tokens that another distribution drew.
+        num_cut: How many prompts were too long and cut.
     """
 
     responses: tuple[Response, ...]
     owners: Tensor
     weights: Tensor
+    num_cut: int = 0
 
     def without(self, dropped: dict[int, str]) -> TokenRollout:
         """The same without the episodes of some columns."""
@@ -47,6 +49,7 @@ class TokenRollout(Rollout):
             "rollout/response_tokens_std": float(lengths.std()),
             "rollout/ended_share": float(ended.mean()),
             "rollout/distinct_2": len(set(pairs)) / max(len(pairs), 1),
+            "rollout/prompts_cut": float(self.num_cut),
         }
 
     @property
@@ -61,12 +64,15 @@ class TokenRecord(Record):
     """What is being played by a policy that writes."""
 
     responses: list[Response] = field(default_factory=list)
+    num_cut: int = 0
 
     def decide(
         self, policy: TextPolicy, slots: Sequence[Slot], rng: np.random.Generator | None
     ) -> list[str]:
         """Write one response for each slot, sampled or (without `rng`) greedy."""
+        cut_before = policy.prompts.num_truncated
         prompts = policy.encode([slot.obs for slot in slots])
+        self.num_cut += policy.prompts.num_truncated - cut_before
         size = len(prompts), policy.spec.max_new_tokens
         uniforms = None if rng is None else rng.random(size)
         written = policy.generate(prompts, uniforms)
@@ -107,6 +113,7 @@ class TokenRecord(Record):
             truncations=at_last(self.truncations, torch.bool),
             steps=steps.to(policy.device),
             columns=columns.to(policy.device),
+            num_cut=self.num_cut,
             **self.episodes(),
         )
         return rollout.without(self.dropped) if self.dropped else rollout

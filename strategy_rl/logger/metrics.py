@@ -327,6 +327,12 @@ METRICS: tuple[Metric, ...] = (
         "steady; a fall means that the policy repeats itself",
     ),
     Metric(
+        "rollout/prompts_cut",
+        "Of texts: prompts of a rollout that were longer than `backbone.max_tokens`.",
+        "0; else raise the limit or shorten the observation",
+        "worse",
+    ),
+    Metric(
         "rollout/dropped_episodes",
         "Episodes thrown away because a reward with `on_error: drop` failed.",
         "absent or near 0",

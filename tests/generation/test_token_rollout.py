@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -202,3 +203,15 @@ def test_figures_tell_lengths_ends_and_pairs(policy: TextPolicy) -> None:
     assert figures["rollout/response_tokens_std"] == pytest.approx((2 / 3) ** 0.5)
     assert figures["rollout/ended_share"] == pytest.approx(2 / 3)
     assert figures["rollout/distinct_2"] == 1
+
+
+def test_prompts_that_are_too_long_are_counted_in_their_own_rollout(policy: TextPolicy) -> None:
+    policy.prompts.form = replace(policy.prompts.form, max_tokens=2)
+
+    first, second = (
+        collect(policy, Talk, rows=2),
+        collect(policy, Talk, rows=1),
+    )  # of 3 prompts each
+
+    assert first.figures()["rollout/prompts_cut"] == 2
+    assert second.figures()["rollout/prompts_cut"] == 1
