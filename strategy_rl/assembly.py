@@ -111,11 +111,14 @@ def split_slots(experiment: Experiment, split: str, reward: Reward, num_slots: i
 def task_settings(task: TaskConfig, split: str, reward: Reward) -> dict[str, Any]:
     """What a task's constructor is given: its settings, and split and reward where it takes them.
 
+    A packaged model is given as its folder, as in `plain_reward`.
+
     Raises:
         InputError: There is no such task, or it takes no reward.
+        ModelError: A packaged model is named that cannot be had.
     """
     accepted = _constructor_parameters(task.id)
-    settings: dict[str, Any] = dict(task.settings)
+    settings = {name: _resolved(value) for name, value in task.settings.items()}
     if "split" in accepted:
         settings["split"] = split
     if reward:
@@ -129,17 +132,17 @@ def task_settings(task: TaskConfig, split: str, reward: Reward) -> dict[str, Any
 
 def plain_reward(reward: Reward) -> list[dict[str, Any]]:
     """A reward as environments take it: only what was said; a packaged model as its folder."""
-
-    def resolved(value: Any) -> Any:
-        is_packaged = isinstance(value, str) and value.startswith(PREFIX)
-        return str(resolve_model(value)) if is_packaged else value
-
     plain = []
     for term in reward:
         said = term.model_dump(by_alias=True, exclude_defaults=True)
-        settings = {name: resolved(value) for name, value in term.settings.items()}
+        settings = {name: _resolved(value) for name, value in term.settings.items()}
         plain.append({**said, "name": term.name, **({"settings": settings} if settings else {})})
     return plain
+
+
+def _resolved(value: Any) -> Any:
+    is_packaged = isinstance(value, str) and value.startswith(PREFIX)
+    return str(resolve_model(value)) if is_packaged else value
 
 
 def _constructor_parameters(task_id: str) -> set[str]:

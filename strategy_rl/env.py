@@ -74,6 +74,7 @@ class EnvSlots:
         action_space: Of one environment.
         num_rows: Rows of the split; None where episodes play no rows.
         special_actions: Names of the last actions.
+        action_name: What people call an action, an int or a list of ints; None: it has no name.
         row_groups: A label a row, or None.
         heuristics: Baselines of the task by name.
     """
@@ -92,6 +93,8 @@ class EnvSlots:
         self.action_space: gym.Space[Any] = action_space
         self.num_rows: int | None = getattr(base, "num_rows", None)
         self.special_actions = tuple(getattr(base, "special_actions", ()))
+        name = getattr(base, "action_name", None)
+        self.action_name: Callable[[Any], str] | None = name if callable(name) else None
         self.row_groups: Sequence[str] | None = getattr(base, "row_groups", None)
         self.heuristics: Mapping[str, Callable[[Any, Any], Any]] = dict(
             getattr(base, "heuristics", {})

@@ -30,7 +30,8 @@ class Step:
     """One `env.step`; `probabilities` and `legal_names` run over `legal_actions`.
 
     `reward_values` are the components' own values, None where one abstained; `log_ratio` is the
-    log-probability of a written action less that under SFT's policy.
+    log-probability of a written action less that under SFT's policy; `special` tells an action
+    that stands beside the plain ones; `text` is what the step wrote.
     """
 
     action: Action
@@ -47,6 +48,8 @@ class Step:
     legal_names: list[str] | None = None
     reward_values: dict[str, float | None] | None = None
     log_ratio: float | None = None
+    special: bool | None = None
+    text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -217,4 +220,4 @@ def _refuse(path: Path, line: int, reason: str) -> NoReturn:
 
 _EPISODE_FIELDS = tuple(name for name in Episode.__dataclass_fields__ if name != "steps")
 _STEP_FIELDS = tuple(Step.__dataclass_fields__)
-_ADDED_FIELDS = ("reward_values", "log_ratio", "kind")  # older files lack them
+_ADDED_FIELDS = ("reward_values", "log_ratio", "kind", "special", "text")  # older files lack them

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Discrete, MultiDiscrete
 
 from strategy_rl.actors import Actor, Choice, mask_of
 from strategy_rl.collector import collect_episodes
@@ -163,6 +163,7 @@ def _step(
     action: Action = _flat(choice.action)
     components = answer.info.get("reward_components", {})
     kinds = info.get("candidate_kinds")
+    text = answer.info.get("text")
     return Step(
         action=action,
         action_name=_action_name(slots, obs, action),
@@ -178,6 +179,8 @@ def _step(
         reward_inputs=facts_to_json(answer.info.get("reward_inputs")) if keep_texts else None,
         reward_values=_values(answer.info),
         log_ratio=choice.log_ratio,
+        special=_special_name(slots, action) is not None,
+        text=text if keep_texts and isinstance(text, str) else None,
     )
 
 
@@ -220,13 +223,42 @@ def _legal_actions(obs: Any, info: Mapping[str, Any]) -> list[int] | None:
 
 
 def _action_name(slots: EnvSlots, obs: Any, action: Action) -> str:
-    if not isinstance(action, int) or not isinstance(slots.action_space, Discrete):
-        return str(action)
+    """What an action is called; a text is its own name."""
+    special = _special_name(slots, action)
+    if special is not None:
+        return special
     offered = obs.get(CANDIDATES) if isinstance(obs, Mapping) else None
+    if offered is not None and isinstance(action, int):
+        return f"candidate {action}"
+    if slots.action_name is None or not isinstance(slots.action_space, Discrete | MultiDiscrete):
+        return str(action)
+    return _named(slots.action_name, action)
+
+
+def _special_name(slots: EnvSlots, action: Action) -> str | None:
+    """Of one of the last actions that the task lists as special; None for any other."""
+    if not isinstance(action, int) or not isinstance(slots.action_space, Discrete):
+        return None
     special = action - int(slots.action_space.n) + len(slots.special_actions)
-    if slots.special_actions and special >= 0:
-        return str(slots.special_actions[special])
-    return f"candidate {action}" if offered is not None else str(action)
+    return str(slots.special_actions[special]) if special >= 0 and slots.special_actions else None
+
+
+def _named(action_name: Callable[[Any], str], action: Action) -> str:
+    """The task's name for an action.
+
+    Raises:
+        EnvironmentFault: It fails, or gives no text.
+    """
+    try:
+        name = action_name(action)
+    except Exception as error:
+        cause = f"{type(error).__name__}: {error}"
+        raise EnvironmentFault(f"the task's action_name({action}) failed: {cause}") from error
+    if not isinstance(name, str):
+        raise EnvironmentFault(
+            f"the task's action_name({action}) gave {type(name).__name__}, expected a text"
+        )
+    return name
 
 
 def _kept(obs: Any, keep_texts: bool) -> dict[str, Any]:

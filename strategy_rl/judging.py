@@ -31,7 +31,7 @@ from strategy_rl.logger import MetricsLogger, episodes_digest
 from strategy_rl.moments import one_part
 from strategy_rl.policy import Policy
 from strategy_rl.policy.spaces import ObservationSpec
-from strategy_rl.report import bootstrap_interval
+from strategy_rl.report import bootstrap_interval, render_texts
 from strategy_rl.rivals import (
     CosineActor,
     StoppingActor,
@@ -330,7 +330,7 @@ def _judge(
 def log_report(
     work: Work, experiment: Experiment, report: dict[str, Any], episodes: dict[str, list[Episode]]
 ) -> None:
-    """The report's figures and a few episodes for TensorBoard."""
+    """The report's figures and pictures and a few episodes for TensorBoard."""
     for name, figures in report["policies"].items():
         scalars = _scalars(figures)
         work.logger.log("evaluate", 0, {f"eval/{name}/{key}": v for key, v in scalars.items()})
@@ -338,6 +338,11 @@ def log_report(
         digest = episodes_digest(episodes.get(name, []), experiment.logging.digest_episodes)
         if digest:
             work.logger.log_text("evaluate", 0, f"episodes/{name}", digest)
+    if report["texts"]:
+        work.logger.log_text("evaluate", 0, "texts/ppo", render_texts(report["texts"]))
+    for picture in sorted((work.path / "plots").glob("*.png")):
+        path = picture.relative_to(work.path).as_posix()
+        work.logger.log_image("evaluate", 0, f"plots/{picture.stem}", path)
     names = [f"eval/{name}/mean_return" for name in report["policies"]]
     work.logger.hparams(hyperparameters(experiment), names)
 
@@ -355,7 +360,7 @@ def _scalars(figures: Mapping[str, Any]) -> dict[str, float]:
         scalars["accuracy"] = figures["accuracy"]
     if figures["kl_to_sft"] is not None:
         scalars["kl_to_sft"] = figures["kl_to_sft"]
-    shares = {f"action_share/{kind}": v for kind, v in figures["action_shares"].items()}
+    shares = {f"action_share/{one_part(n)}": v for n, v in figures["action_shares"].items()}
     return (
         scalars | shares | {f"component/{one_part(n)}": v for n, v in figures["components"].items()}
     )

@@ -144,6 +144,7 @@ class Stages:
         policy.save_pretrained(
             session.path / "policy",
             card=model_card(experiment, "ppo", report["policies"], type(policy).__name__),
+            task=experiment.task.model_dump(mode="json"),
         )
         self.world.close()
         return report
@@ -159,7 +160,9 @@ class Stages:
         past = session.is_past("sft")
         if not past:
             policy.save_pretrained(
-                folder, card=model_card(self.experiment, "sft", {}, type(policy).__name__)
+                folder,
+                card=model_card(self.experiment, "sft", {}, type(policy).__name__),
+                task=self.experiment.task.model_dump(mode="json"),
             )
         session.pin("reference", files.sha256_of(weights) if weights.is_file() else "missing")
         if past:

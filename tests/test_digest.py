@@ -50,6 +50,13 @@ def test_a_digest_of_bare_figures_needs_no_texts() -> None:
     assert "expert" not in digest(step(expert_action=None))
 
 
+def test_a_digest_shows_what_a_step_wrote() -> None:
+    text = digest(step(action_name="T 0.7", text="once *upon* "))
+    assert "Chose **T 0.7**" in text
+    assert "wrote “once &#42;upon&#42;”" in text
+    assert "wrote" not in digest(step(text=""))
+
+
 def test_a_digest_is_capped_and_says_what_it_left_out() -> None:
     many = {"candidates": [f"reply {i}" for i in range(50)], "context": "x" * 10_000}
     wide = step(

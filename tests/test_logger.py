@@ -71,6 +71,26 @@ def test_tensorboard_shows_what_the_record_holds(tmp_path: Path) -> None:
     assert "custom_scalars__config__" in tags
 
 
+def test_a_picture_is_shown_from_its_file_and_recorded_by_its_path(tmp_path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    Figure(figsize=(2, 1)).savefig(tmp_path / "a.png", dpi=10)
+    (tmp_path / "no.png").write_bytes(b"no picture")
+    logger = MetricsLogger(tmp_path)
+    for name in ("a", "no", "gone"):
+        logger.log_image("evaluate", 0, f"plots/{name}", f"{name}.png")
+    offset = logger.offset
+    logger.close()
+    assert lines(tmp_path)[0]["images"] == {"plots/a": "a.png"}
+    shown = [value for _, value in events(tmp_path) if value.tag.startswith("plots/")]
+    assert [value.tag for value in shown] == ["plots/a"]
+    assert shown[0].metadata.plugin_data.plugin_name == "images"
+    width, height, png = shown[0].tensor.string_val
+    assert (width, height, png) == (b"20", b"10", (tmp_path / "a.png").read_bytes())
+    MetricsLogger(tmp_path, resume_offset=offset).close()  # the events are made again
+    assert "plots/a" in {value.tag for _, value in events(tmp_path)}
+
+
 def test_tensorboard_explains_each_tag(tmp_path: Path) -> None:
     logger = MetricsLogger(tmp_path)
     logger.log("ppo", 1, {"ppo/approx_kl": 0.01})
@@ -223,6 +243,8 @@ def test_a_name_outside_the_table_is_refused_with_a_suggestion(tmp_path: Path) -
         logger.hparams({}, ["ppo/gamma"])
     with pytest.raises(ValueError, match="no text metric"):
         logger.log_text("ppo", 1, "ppo/entropy", "")
+    with pytest.raises(ValueError, match="no image metric is called 'pictures/a'"):
+        logger.log_image("evaluate", 0, "pictures/a", "a.png")
     logger.close()
     assert lines(tmp_path) == []
 

@@ -26,6 +26,10 @@ TASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "Summarization": ("strategy_rl_envs.summarization.env:Summarization", {}),
     "ControlledGeneration": ("strategy_rl_envs.controlled_generation.env:ControlledGeneration", {}),
     "Summarize": ("strategy_rl_envs.summarize.env:Summarize", {}),
+    "DecodingControl": (
+        "strategy_rl_envs.decoding_control.env:DecodingControl",
+        {"vector_entry_point": "strategy_rl_envs.decoding_control.vector:DecodingControlVector"},
+    ),
     "TinyReply": ("strategy_rl_envs.tiny_reply:TinyReply", {}),
     "TinyWriting": ("strategy_rl_envs.tiny_writing:TinyWriting", {}),
     "ProbeOneAction": (f"{_PROBES}.values:OneAction", {}),
@@ -44,6 +48,7 @@ TASKS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "ProbeCandidates": (f"{_PROBES}.candidates:EqualWord", {}),
     "ProbeStopping": (f"{_PROBES}.stopping:OptimalStopping", {"max_episode_steps": 200}),
+    "ProbeDecoding": (f"{_PROBES}.decoding:Decoding", {}),
 }
 
 for _name, (_entry_point, _arguments) in TASKS.items():

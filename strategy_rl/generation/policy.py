@@ -311,12 +311,17 @@ class TextPolicy:
         self.model.eval()
 
     def save_pretrained(
-        self, directory: str | Path, *, card: str = "", include_backbone: bool = False
+        self,
+        directory: str | Path,
+        *,
+        card: str = "",
+        include_backbone: bool = False,
+        task: Mapping[str, Any] | None = None,
     ) -> None:
         """Write the policy to a folder; see `strategy_rl.generation.saving.save`."""
         from strategy_rl.generation import saving
 
-        saving.save(self, Path(directory), card=card, include_backbone=include_backbone)
+        saving.save(self, Path(directory), card=card, include_backbone=include_backbone, task=task)
 
     @classmethod
     def from_pretrained(

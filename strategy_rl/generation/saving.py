@@ -6,6 +6,7 @@ that is asked for.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,14 @@ from strategy_rl.policy.saving import (
 KIND = "text"
 
 
-def save(policy: TextPolicy, directory: Path, *, card: str, include_backbone: bool) -> None:
+def save(
+    policy: TextPolicy,
+    directory: Path,
+    *,
+    card: str,
+    include_backbone: bool,
+    task: Mapping[str, Any] | None,
+) -> None:
     """Write a policy to a folder, file by file, each whole or not at all.
 
     Args:
@@ -45,6 +53,7 @@ def save(policy: TextPolicy, directory: Path, *, card: str, include_backbone: bo
         directory: Made where it is missing; files of the same names are replaced.
         card: Text of README.md.
         include_backbone: Copy the pretrained weights too, so that the folder needs nothing else.
+        task: `id` and `settings` of what it was trained for, as data; None: not told.
     """
     files.make_folder(directory)
     state = {name: tensor.cpu().contiguous() for name, tensor in policy.state().items()}
@@ -58,7 +67,7 @@ def save(policy: TextPolicy, directory: Path, *, card: str, include_backbone: bo
         "included": include_backbone,
     }
     spec = asdict(policy.spec)
-    config = {"format": FORMAT, "kind": KIND, "spec": spec, "backbone": backbone}
+    config = {"format": FORMAT, "kind": KIND, "spec": spec, "backbone": backbone, "task": task}
     files.write_json(directory / CONFIG, config)
     files.write_text(directory / CARD, card or "# A policy of strategy_rl\n")
 

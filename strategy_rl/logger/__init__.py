@@ -105,6 +105,21 @@ class MetricsLogger:
         find_metric(name, "text")
         self._write(stage, step, texts={name: markdown})
 
+    def log_image(self, stage: str, step: int, name: str, path: str) -> None:
+        """Shows a picture; the record holds its path, not its bytes.
+
+        Args:
+            stage: which loop it comes from.
+            step: what the stage counts by.
+            name: full name such as "plots/returns".
+            path: of a PNG file, relative to the run's folder.
+
+        Raises:
+            ValueError: the name is not in `METRICS`.
+        """
+        find_metric(name, "image")
+        self._write(stage, step, images={name: path})
+
     def log_time(self, stage: str, step: int, scalars: Mapping[str, float]) -> None:
         """Writes wall-clock figures (`time/*`), after the metrics that they belong to.
 
@@ -165,6 +180,8 @@ def _mirror(events: EventFile, entry: Mapping[str, Any]) -> None:
         events.histogram(step, name, **bins)
     for name, markdown in entry.get("texts", {}).items():
         events.text(step, name, markdown)
+    for name, path in entry.get("images", {}).items():
+        events.image(step, name, path)
     if "hparams" in entry:
         events.hparams(entry["hparams"], entry["columns"])
 

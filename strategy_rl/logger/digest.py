@@ -21,9 +21,14 @@ _UNPRINTABLE = re.compile(
 _MARKUP = re.compile(r"[&<>|*_`\[\]\\#~$]")
 
 
+def printable(text: str) -> str:
+    """A foreign text on one line, without characters that are no signs."""
+    return " ".join(_UNPRINTABLE.sub(" ", text).split())
+
+
 def escape(text: str, limit: int = MAX_TEXT) -> str:
     """A foreign text on one line, at most `limit` characters, without any effect as markup."""
-    line = " ".join(_UNPRINTABLE.sub(" ", text).split())
+    line = printable(text)
     cut = line if len(line) <= limit else line[: limit - 1] + "…"
     return _MARKUP.sub(lambda match: f"&#{ord(match[0])};", cut)
 
@@ -50,10 +55,14 @@ def episodes_digest(episodes: Sequence[Episode], count: int) -> str:
 
     One text, since TensorBoard keeps one text a tag and step.
     """
+    return "\n\n---\n\n".join(map(episode_digest, worst_to_best(episodes, count)))
+
+
+def worst_to_best(episodes: Sequence[Episode], count: int) -> list[Episode]:
+    """At most `count` episodes by rising return, the worst and the best among them."""
     ranked = sorted(episodes, key=lambda episode: episode.return_)
     count = min(count, len(ranked))
-    places = [i * (len(ranked) - 1) // max(count - 1, 1) for i in range(count)]
-    return "\n\n---\n\n".join(episode_digest(ranked[place]) for place in places)
+    return [ranked[i * (len(ranked) - 1) // max(count - 1, 1)] for i in range(count)]
 
 
 def _step(number: int, step: Step) -> str:
@@ -116,9 +125,10 @@ def _outcome(step: Step) -> str:
     parts = ", ".join(f"{escape(k)} {v:+.2f}" for k, v in step.components.items() if v)
     value = "" if step.value is None else f"; value before {step.value:.2f}"
     expert = "" if step.expert_action is None else f"; expert: {_expert(step)}"
+    wrote = f"; wrote “{escape(step.text)}”" if step.text else ""
     return (
         f"Chose **{escape(step.action_name)}**, reward {step.reward:+.2f}"
-        f"{f' ({parts})' if parts else ''}{value}{expert}"
+        f"{f' ({parts})' if parts else ''}{value}{expert}{wrote}"
     )
 
 

@@ -20,7 +20,7 @@ class Metric:
     meaning: str
     healthy: str
     higher_is: Literal["better", "worse", "neither"] = "neither"
-    kind: Literal["scalar", "histogram", "text"] = "scalar"
+    kind: Literal["scalar", "histogram", "text", "image"] = "scalar"
 
 
 METRICS: tuple[Metric, ...] = (
@@ -362,8 +362,8 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "eval/*/action_share/*",
-        "Share of decisions that took this kind of action: any candidate, a special action by its "
-        "name, else the index.",
+        "Share of decisions that took this kind of action: any candidate, an action by its name, "
+        "else the index.",
         "neither 0 nor 1, unless that is the best everywhere",
     ),
     Metric(
@@ -400,6 +400,18 @@ METRICS: tuple[Metric, ...] = (
         "Episodes of one policy in words: what it saw, chose and got.",
         "reads sensibly",
         kind="text",
+    ),
+    Metric(
+        "texts/*",
+        "What the steps of a few episodes of one policy wrote, each piece after its setting.",
+        "reads sensibly; settings change where the text asks for it",
+        kind="text",
+    ),
+    Metric(
+        "plots/*",
+        "A picture of the report.",
+        "as its own axes say",
+        kind="image",
     ),
 )
 

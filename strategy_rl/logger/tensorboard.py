@@ -5,6 +5,7 @@ The file is written in place, without a thread, so that a full disk shows where 
 
 from __future__ import annotations
 
+import struct
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,8 @@ import numpy as np
 
 from strategy_rl.logger.layout import custom_scalars_layout
 from strategy_rl.logger.metrics import find_metric
+
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class EventFile:
@@ -29,6 +32,7 @@ class EventFile:
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         self._writer: Any = None
+        self._run_dir = run_dir
         self._described: set[str] = set()
         try:
             path = _next_path(run_dir)
@@ -72,6 +76,29 @@ class EventFile:
 
         encoded = markdown.encode("utf-8", errors="replace")
         self._add(step, [text_pb(name, encoded, self._description(name, "text")).value[0]])
+
+    def image(self, step: int, name: str, path: str) -> None:
+        """One picture of the Images tab.
+
+        Args:
+            step: what its stage counts by.
+            name: its tag.
+            path: of a PNG file, relative to the run's folder; one that is gone is not shown.
+        """
+        from tensorboard.compat.proto import summary_pb2
+        from tensorboard.plugins.image.metadata import create_summary_metadata
+        from tensorboard.util.tensor_util import make_tensor_proto
+
+        try:
+            png = (self._run_dir / path).read_bytes()
+        except OSError:
+            return
+        if png[:8] != _PNG or len(png) < 24:
+            return
+        width, height = (str(size).encode() for size in struct.unpack(">II", png[16:24]))
+        metadata = create_summary_metadata(None, self._description(name, "image"))
+        tensor = make_tensor_proto([width, height, png], dtype=np.object_)
+        self._add(step, [summary_pb2.Summary.Value(tag=name, metadata=metadata, tensor=tensor)])
 
     def hparams(self, hparams: Mapping[str, Any], metrics: Sequence[str]) -> None:
         """The run's line of the HParams tab, in this run and not in one beside it.

@@ -253,10 +253,15 @@ class Policy:
             self.freeze_projections()
 
     def save_pretrained(
-        self, directory: str | Path, *, card: str = "", include_backbone: bool = False
+        self,
+        directory: str | Path,
+        *,
+        card: str = "",
+        include_backbone: bool = False,
+        task: Mapping[str, Any] | None = None,
     ) -> None:
         """Write the policy to a folder; see `strategy_rl.policy.saving.save`."""
-        saving.save(self, Path(directory), card=card, include_backbone=include_backbone)
+        saving.save(self, Path(directory), card=card, include_backbone=include_backbone, task=task)
 
     @classmethod
     def from_pretrained(

@@ -6,6 +6,7 @@ trained has its trained weights in the folder.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,14 @@ FORMAT = 1
 CONFIG, WEIGHTS, CARD, BACKBONE = "config.json", "model.safetensors", "README.md", "backbone"
 
 
-def save(policy: Policy, directory: Path, *, card: str, include_backbone: bool) -> None:
+def save(
+    policy: Policy,
+    directory: Path,
+    *,
+    card: str,
+    include_backbone: bool,
+    task: Mapping[str, Any] | None,
+) -> None:
     """Write a policy to a folder, file by file, each whole or not at all.
 
     Args:
@@ -37,6 +45,7 @@ def save(policy: Policy, directory: Path, *, card: str, include_backbone: bool) 
         directory: Made where it is missing; files of the same names are replaced.
         card: Text of README.md.
         include_backbone: Copy the pretrained weights too, so that the folder needs nothing else.
+        task: `id` and `settings` of what it was trained for, as data; None: not told.
     """
     files.make_folder(directory)
     state = {name: tensor.cpu().contiguous() for name, tensor in policy.state().items()}
@@ -52,7 +61,8 @@ def save(policy: Policy, directory: Path, *, card: str, include_backbone: bool) 
         }
         if include_backbone:
             policy.table.backbone.save_full(directory / BACKBONE)
-    config = {"format": FORMAT, "spec": asdict(policy.spec), "backbone": backbone}
+    spec = asdict(policy.spec)
+    config = {"format": FORMAT, "spec": spec, "backbone": backbone, "task": task}
     files.write_json(directory / CONFIG, config)
     files.write_text(directory / CARD, card or "# A policy of strategy_rl\n")
 

@@ -17,7 +17,7 @@ from strategy_rl.report.health import NO_SPREAD_SHARE
 from strategy_rl.report.plots import write_plots
 from strategy_rl.report.run_folder import Run, find_runs, read_run
 from strategy_rl.report.summary import combined_report, report_of, summarize
-from strategy_rl.report.tables import render_markdown, render_table
+from strategy_rl.report.tables import render_markdown, render_table, render_texts
 
 __all__ = [
     "NO_SPREAD_SHARE",
@@ -26,6 +26,7 @@ __all__ = [
     "combine_runs",
     "render_markdown",
     "render_table",
+    "render_texts",
     "summarize",
     "write_report",
 ]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from strategy_rl.episodes import Episode, Step
+from strategy_rl.report.actions import is_special, kind_of
+from strategy_rl.report.settings import settings_by_kind, settings_by_step
 
 MAX_KINDS = 12
 MAX_STATES = 24
 # Longer vectors are observations, not something to draw a bar for.
 MAX_STATE_LENGTH = 8
-
-_CANDIDATE = re.compile(r"candidate \d+")
 
 
 def describe(episodes: Sequence[Episode]) -> dict[str, Any]:
@@ -22,9 +21,11 @@ def describe(episodes: Sequence[Episode]) -> dict[str, Any]:
 
     Returns:
         `episodes`, `components` (mean sum an episode), `mean_length`, `kl_to_sft` (nats an
-        episode, of a policy that writes), `action_shares` (candidate,
-        each special action, or index), `most_frequent_action`, `accuracy` (of decisions that take
-        no special action, where the expert is known), `confusion`, `special_share_by_state`.
+        episode, of a policy that writes), `action_shares` (candidate, each special action, name or
+        index), `most_frequent_action`, `most_frequent_text` (of written actions), `accuracy` (of
+        decisions that take no special action, where the expert is known), `confusion`,
+        `special_share_by_state`, `settings_by_kind` and `settings_by_step` as
+        `strategy_rl.report.settings` has them.
     """
     steps = [step for episode in episodes for step in episode.steps]
     return {
@@ -34,22 +35,13 @@ def describe(episodes: Sequence[Episode]) -> dict[str, Any]:
         "kl_to_sft": _kl(episodes),
         "action_shares": _shares(kind_of(step) for step in steps),
         "most_frequent_action": _most_frequent(steps),
+        "most_frequent_text": _most_frequent_text(steps),
         "accuracy": _accuracy(steps),
         "confusion": _confusion(steps),
         "special_share_by_state": _by_state(steps),
+        "settings_by_kind": settings_by_kind(episodes),
+        "settings_by_step": settings_by_step(episodes),
     }
-
-
-def kind_of(step: Step) -> str | None:
-    """`candidate`, a special action's name, or the index; None for a vector of actions."""
-    if not isinstance(step.action, int):
-        return None
-    return "candidate" if _CANDIDATE.fullmatch(step.action_name) else step.action_name
-
-
-def is_special(step: Step) -> bool:
-    """Whether the step took a special action, such as handing over."""
-    return kind_of(step) not in (None, "candidate", str(step.action))
 
 
 def _components(episodes: Sequence[Episode]) -> dict[str, float]:
@@ -84,12 +76,20 @@ def _most_frequent(steps: Sequence[Step]) -> dict[str, Any] | None:
     free = [
         step.action_name
         for step in steps
-        if isinstance(step.action, int) and len(step.legal_actions or (0, 1)) > 1
+        if kind_of(step) is not None and len(step.legal_actions or (0, 1)) > 1
     ]
     if not free:
         return None
     name, count = Counter(free).most_common(1)[0]
     return {"action": name, "share": count / len(free)}
+
+
+def _most_frequent_text(steps: Sequence[Step]) -> dict[str, Any] | None:
+    texts = [step.action for step in steps if isinstance(step.action, str)]
+    if not texts:
+        return None
+    text, count = Counter(texts).most_common(1)[0]
+    return {"text": text, "share": count / len(texts)}
 
 
 def _accuracy(steps: Sequence[Step]) -> float | None:
@@ -108,9 +108,11 @@ def _confusion(steps: Sequence[Step]) -> dict[str, Any] | None:
     known = [s for s in steps if s.expert_action is not None and kind_of(s) is not None]
     if not known:
         return None
-    plain = all(kind_of(step) == str(step.action) for step in known)
-    if plain and len({s.action for s in known} | {s.expert_action for s in known}) <= MAX_KINDS:
-        counts = Counter((f"expert {s.expert_action}", f"chose {s.action}") for s in known)
+    names = {str(step.action): step.action_name for step in known}
+    pairs = [(names.get(str(s.expert_action), str(s.expert_action)), s.action_name) for s in known]
+    plain = not any(is_special(step) or kind_of(step) == "candidate" for step in known)
+    if plain and len({name for pair in pairs for name in pair}) <= MAX_KINDS:
+        counts = Counter((f"expert {expert}", f"chose {chosen}") for expert, chosen in pairs)
     else:
         counts = Counter((_detailed_kind(step), _agreement(step)) for step in known)
     rows = sorted({row for row, _ in counts})

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from strategy_rl.config import shorten
+
 Curves = Mapping[str, Sequence[float]]
 
 COLLAPSE_SHARE = 0.95
 ENTROPY_LEFT = 0.1
 APPROX_KL_HIGH = 0.02
 NO_SPREAD_SHARE = 0.9
+SAME_TEXT_SHARE = 0.25
 
 
 def curves_of(entries: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
@@ -34,6 +37,7 @@ def health(policies: Mapping[str, Mapping[str, Any]], curves: Curves) -> list[st
     """
     checks = (
         _collapse(policies),
+        _same_text(policies),
         _spread(curves),
         _entropy(curves),
         _explained_variance(curves),
@@ -55,6 +59,21 @@ def _collapse(policies: Mapping[str, Mapping[str, Any]]) -> str | None:
             "everywhere; check the prices of the reward, raise ppo.kl_coef or ppo.entropy_coef"
         )
     return f"ok: PPO varies its actions; the most frequent is {share}"
+
+
+def _same_text(policies: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """A text that pays whatever is asked shows weakness of the reward, not of the policy."""
+    ppo, sft = (policies.get(name, {}).get("most_frequent_text") for name in ("ppo", "sft"))
+    if ppo is None:
+        return None
+    before = 0.0 if sft is None else sft["share"]
+    if ppo["share"] <= max(SAME_TEXT_SHARE, 2 * before):
+        return f"ok: PPO varies its texts; the most frequent is {ppo['share']:.0%} of them"
+    return (
+        f"warning: PPO writes {shorten(ppo['text'])} in {ppo['share']:.0%} of its decisions (SFT's "
+        f"most frequent text: {before:.0%}): it has found a text that pays whatever is asked; read "
+        "the episodes and change the reward"
+    )
 
 
 def _dropped(curves: Curves) -> str | None:

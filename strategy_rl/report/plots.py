@@ -6,6 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from strategy_rl.report.setting_plots import (
+    settings_by_kind_plot,
+    settings_by_step_plot,
+    written_texts_plot,
+)
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -36,6 +42,9 @@ def write_plots(report: Report, records: Records, folder: Path) -> list[Path]:
         "action_shares.png": lambda: action_shares(report),
         "components.png": lambda: components_plot(report),
         "special_by_state.png": lambda: special_by_state(report),
+        "settings_by_kind.png": lambda: settings_by_kind_plot(report),
+        "settings_by_step.png": lambda: settings_by_step_plot(report),
+        "texts_by_setting.png": lambda: written_texts_plot(report),
     }
     folder.mkdir(parents=True, exist_ok=True)
     written = []

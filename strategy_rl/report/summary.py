@@ -19,6 +19,7 @@ from strategy_rl.report.returns import (
 )
 from strategy_rl.report.rows import extreme_rows
 from strategy_rl.report.run_folder import Run, refuse_mixed, seconds
+from strategy_rl.report.settings import written_texts
 from strategy_rl.report.values import compare_values
 
 SCHEMA = 1
@@ -43,7 +44,7 @@ def summarize(
 
     Returns:
         `schema`, `policies`, `comparisons`, `values` and `kinds` (PPO against SFT), `rows` (best
-        and worst of PPO against SFT), `health`.
+        and worst of PPO against SFT), `texts` (what PPO's steps wrote), `health`.
 
     Raises:
         RunError: a policy has no episodes, or two that are compared were played on other rows.
@@ -63,6 +64,7 @@ def summarize(
         },
         **_sft_to_ppo([episodes_by_policy], bootstrap),
         "rows": _extreme(episodes_by_policy),
+        "texts": written_texts(episodes_by_policy.get("ppo", ())),
         "health": health(policies, {}),
     }
 
@@ -184,7 +186,7 @@ def _same_rows(runs: Sequence[Run]) -> list[str]:
 def _health_by_seed(runs: Sequence[Run]) -> list[str]:
     sentences = []
     for run in runs:
-        ppo = {n: describe(e) for n, e in run.episodes.items() if n == "ppo"}
-        verdicts = health(ppo, curves_of(run.metrics))
+        both = {n: describe(e) for n, e in run.episodes.items() if n in ("ppo", "sft")}
+        verdicts = health(both, curves_of(run.metrics))
         sentences += [f"{run.path.name}: {verdict}" for verdict in verdicts]
     return sentences

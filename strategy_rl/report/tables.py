@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from strategy_rl.logger.digest import escape
+from strategy_rl.report.actions import in_order
 
 Report = Mapping[str, Any]
 Rows = list[list[str]]
+MAX_PIECE = 2_000  # characters of a text that are shown
 _SFT_TO_PPO = ("sft", "ppo", "difference", "95% interval")
 
 
@@ -35,14 +37,33 @@ def render_markdown(report: Report, plots: Sequence[str] = ()) -> str:
         "Values of the components, PPO against SFT": _markdown(_value_rows(report)),
         "By kind of row, PPO against SFT": _markdown(_kind_rows(report)),
         "Shares of actions": _markdown(_share_rows(report)),
+        "Settings by kind of row": _markdown(_setting_rows(report)),
         "What was chosen": _confusions(report),
         "Rows on which PPO gained most against SFT": _extreme(report, "best"),
         "Rows on which PPO lost most against SFT": _extreme(report, "worst"),
+        "Texts by setting": render_texts(report.get("texts", [])),
         "Plots": "\n\n".join(f"![{path}]({path})" for path in plots),
         "Seconds": _markdown(_timing_rows(report)),
     }
     body = [f"## {title}\n\n{text}" for title, text in sections.items() if text]
     return "\n\n".join([f"# {_title(report)}", *body]) + "\n"
+
+
+def render_texts(texts: Sequence[Mapping[str, Any]]) -> str:
+    """What episodes wrote, as markdown: before each piece stands the setting it was written with.
+
+    Args:
+        texts: as `strategy_rl.report.settings.written_texts` gives them.
+    """
+    return "\n\n".join(_written_text(text) for text in texts)
+
+
+def _written_text(text: Mapping[str, Any]) -> str:
+    row = "An episode" if text["row"] is None else f"Row {text['row']}"
+    kind = f" ({escape(text['kind'])})" if text["kind"] else ""
+    prompt = f", after “{escape(text['prompt'])}”" if text["prompt"] else ""
+    pieces = (f"**[{escape(name)}]** {escape(piece, MAX_PIECE)}" for name, piece in text["pieces"])
+    return f"{row}{kind}, return {text['return']:.2f}{prompt}:\n\n> {' '.join(pieces)}"
 
 
 def _title(report: Report) -> str:
@@ -134,6 +155,19 @@ def _share_rows(report: Report) -> Rows:
     kinds = list(dict.fromkeys(kind for shares in policies.values() for kind in shares))
     rows = [[n, *(f"{s.get(kind, 0.0):.3f}" for kind in kinds)] for n, s in policies.items()]
     return [["policy", *kinds], *rows] if rows else []
+
+
+def _setting_rows(report: Report) -> Rows:
+    """A line for each policy and kind; of several seeds each policy has all its episodes."""
+    tables = {n: report["policies"].get(n, {}).get("settings_by_kind") for n in ("sft", "ppo")}
+    found = {policy: table for policy, table in tables.items() if table}
+    names = in_order(list({n: 0 for t in found.values() for shares in t.values() for n in shares}))
+    rows = [
+        [policy, kind, *(f"{shares.get(name, 0.0):.3f}" for name in names)]
+        for policy, table in found.items()
+        for kind, shares in table.items()
+    ]
+    return [["policy", "kind", *names], *rows] if rows else []
 
 
 def _timing_rows(report: Report) -> Rows:

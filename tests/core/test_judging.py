@@ -96,6 +96,70 @@ class Silenced(Told):
         return *answer[:-1], {}
 
 
+class Named(Told):
+    """Tells what its actions are called and what its steps wrote."""
+
+    def action_name(self, action):
+        return f"setting {action}"
+
+
+@pytest.mark.parametrize(
+    ("space", "action", "named"),
+    [
+        (spaces.Discrete(3), np.int64(2), (2, "setting 2")),
+        (spaces.MultiDiscrete([2, 3]), np.array([1, 2]), ([1, 2], "setting [1, 2]")),
+        (spaces.Box(-1, 1, (1,)), np.array([0.5]), ([0.5], "[0.5]")),
+    ],
+)
+def test_actions_have_the_names_that_the_task_gives_them(space, action, named):
+    (episode,) = played(RuleActor(lambda obs, rng: action), lambda: Named(space))
+    step = episode.steps[0]
+    assert (step.action, step.action_name) == named
+    assert step.special is False
+
+
+def test_legal_actions_have_them_too_and_special_ones_keep_their_own():
+    class Special(Named):
+        special_actions = ("stop",)
+
+    mask = np.array([1, 0, 1], np.int8)
+    (episode,) = played(
+        RuleActor(lambda obs, rng: 2), lambda: Special(spaces.Discrete(3), mask=mask)
+    )
+    assert episode.steps[0].legal_names == ["setting 0", "stop"]
+    assert (episode.steps[0].action_name, episode.steps[0].special) == ("stop", True)
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        (lambda self, action: 1 / 0, r"action_name\(1\) failed: ZeroDivisionError"),
+        (lambda self, action: action, r"action_name\(1\) gave int, expected a text"),
+    ],
+)
+def test_a_name_that_is_none_is_the_environments_fault(name, fault, monkeypatch):
+    monkeypatch.setattr(Named, "action_name", name)
+    with pytest.raises(EnvironmentFault, match=fault):
+        played(RuleActor(lambda obs, rng: 1), lambda: Named(spaces.Discrete(2)))
+
+
+def test_an_attribute_of_that_name_that_is_no_function_names_nothing():
+    class Other(Told):
+        action_name = "jump"
+
+    (episode,) = played(RuleActor(lambda obs, rng: 1), lambda: Other(spaces.Discrete(2)))
+    assert episode.steps[0].action_name == "1"
+
+
+@pytest.mark.parametrize(("keep", "kept"), [(True, "once "), (False, None)])
+def test_what_a_step_wrote_is_kept_where_texts_are(keep, kept):
+    def make():
+        return Told(spaces.Discrete(2), info={"text": "once "})
+
+    (episode,) = played(RuleActor(lambda obs, rng: 0), make, keep_texts=keep)
+    assert [step.text for step in episode.steps] == [kept, kept]
+
+
 PLANS = [EpisodePlan(0, 3), EpisodePlan(1, 8)]
 
 

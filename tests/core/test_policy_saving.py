@@ -86,6 +86,14 @@ def test_the_test_above_would_see_weights_that_were_not_saved(kind):
     assert before != pytest.approx(after, abs=1e-4)
 
 
+def test_the_task_of_a_policy_is_written_as_data_and_loading_does_not_heed_it(tmp_path):
+    policy, _ = made("categorical")
+    task = {"id": "my/Task-v0", "settings": {"model": "there", "knobs": {"temperature": [0, 1]}}}
+    policy.save_pretrained(tmp_path / "policy", task=task)
+    assert json.loads((tmp_path / "policy/config.json").read_text())["task"] == task
+    assert Policy.from_pretrained(tmp_path / "policy").spec == policy.spec
+
+
 def test_a_policy_with_its_backbone_inside_needs_nothing_else(tmp_path):
     policy, observations = made("frozen")
     policy.save_pretrained(tmp_path / "policy", include_backbone=True)

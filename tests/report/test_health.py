@@ -62,3 +62,24 @@ def test_curves_keep_the_order_and_leave_out_what_was_not_finite() -> None:
         {"scalars": {"a": 2.0}},
     ]
     assert curves_of(entries) == {"a": [1.0, 2.0]}
+
+
+def written(**shares: float) -> dict[str, Any]:
+    return {
+        name: {"most_frequent_text": {"text": "it is good.", "share": share}}
+        for name, share in shares.items()
+    }
+
+
+def test_one_text_for_a_quarter_of_the_rows_is_a_weak_reward() -> None:
+    (warning,) = health(written(ppo=0.43, sft=0.02), {})
+
+    assert warning.startswith("warning: PPO writes 'it is good.' in 43% of its decisions")
+    assert "SFT's most frequent text: 2%" in warning
+
+
+@pytest.mark.parametrize("shares", [{"ppo": 0.2, "sft": 0.0}, {"ppo": 0.5, "sft": 0.3}])
+def test_texts_that_vary_as_much_as_before_are_sound(shares: dict[str, float]) -> None:
+    (verdict,) = health(written(**shares), {})
+
+    assert verdict.startswith("ok: PPO varies its texts")

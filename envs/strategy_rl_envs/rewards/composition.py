@@ -112,6 +112,11 @@ class WeightedReward:
         return {term.name: term.caller.function.bounds for term in self._terms}
 
     @property
+    def entries(self) -> tuple[str, ...]:
+        """Names of the values in a score: one a component, or one for each of its sub-scores."""
+        return tuple(name for term in self._terms for name in term.parts.names)
+
+    @property
     def normalised(self) -> tuple[str, ...]:
         """Names of the components with `scale: running`, whose moments the trainer gives."""
         return tuple(t.name for t in self._terms if isinstance(t.shape.scale, Running))
@@ -215,7 +220,7 @@ class WeightedReward:
         if dropped is None and None in values.values():
             dropped = self._all_abstain(values, facts)
         if dropped is not None:
-            names = [name for term in self._terms for name in term.parts.names]
+            names = self.entries
             return Score(0.0, dict.fromkeys(names, 0.0), dict.fromkeys(names), dropped)
         components = self._components(values)
         reward = sum(components.values())
