@@ -128,7 +128,8 @@ def measure(settings: Mapping[str, Any]) -> dict[str, Any]:
         plans = [EpisodePlan(i) for i in range(rows)]
         return collect_episodes(policy, slots, plans, generator(0, "benchmark", iteration))
 
-    method = TokenMethod(policy, TokenReference(policy), rows, MICRO_BATCH_TOKENS)
+    most = settings.get("micro_batch_tokens", MICRO_BATCH_TOKENS)
+    method = TokenMethod(policy, TokenReference(policy), rows, most)
     for name in ("judge", "update"):
         object.__setattr__(method, name, watch.around(name, getattr(method, name)))
     task = Task(watch.around("generate", collect), validate=lambda: {"return": 0.0}, method=method)
