@@ -8,7 +8,6 @@ B rows of a batch, L tokens of prompt and text, V tokens of the vocabulary.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -29,9 +28,10 @@ from strategy_rl_envs.decoding_control.drawing import Controls, draw
 from strategy_rl_envs.decoding_control.knobs import Menu, Setting
 from strategy_rl_envs.decoding_control.language import end_ids_of, load_language
 from strategy_rl_envs.decoding_control.observing import Observer, head_of
+from strategy_rl_envs.decoding_control.playing import PLAYED_SETTINGS
 from strategy_rl_envs.decoding_control.reading import TokenFacts
 from strategy_rl_envs.decoding_control.surface import Text
-from strategy_rl_envs.decoding_control.task import Writing, make_task
+from strategy_rl_envs.decoding_control.task import Writing
 from strategy_rl_envs.kit.errors import SettingError
 
 TASK = "strategy_rl/DecodingControl-v0"
@@ -284,8 +284,7 @@ def _settings(directory: Path, task: Any) -> dict[str, Any]:
     if name != TASK:
         raise ModelError(f"{directory}: a policy for {name!r}, expected one for {TASK!r}")
     writing = {"knobs", "presets", *(entry.name for entry in fields(Writing))}
-    others = inspect.signature(make_task).parameters.keys() - writing | {"replay", "best_static"}
-    settings = {name: value for name, value in task["settings"].items() if name not in others}
+    settings = {n: value for n, value in task["settings"].items() if n not in PLAYED_SETTINGS}
     strange = sorted(settings.keys() - writing)
     if strange:
         raise ModelError(

@@ -33,7 +33,7 @@ RIVAL_TINY = "the same, value model tiny"
 SHAPE = {"prompts": 8, "prompt_tokens": 32, "new_tokens": 32, "epochs": 2}
 REQUIRED = {"full, float32": (1.4, 1.8), "lora, bfloat16": (2.5, 3.5), "last 2 blocks": (4.0, 6.0)}
 OURS: dict[str, dict[str, Any]] = {
-    "full, float32": {"train": "full", "dtype": "float32", "micro_batch_tokens": 128},
+    "full, float32": {"train": "full", "dtype": "float32"},
     "lora, bfloat16": {"train": "lora", "dtype": "bfloat16"},
     "last 2 blocks": {"train": "last_n", "dtype": "bfloat16"},
 }

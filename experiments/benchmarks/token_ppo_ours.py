@@ -27,7 +27,6 @@ from strategy_rl.training import Silent
 from strategy_rl_envs.kit.text import UnicodeText
 
 WARM_UP = 1
-MICRO_BATCH_TOKENS = 4096
 
 
 class Paid(gym.Env[str, str]):
@@ -128,8 +127,7 @@ def measure(settings: Mapping[str, Any]) -> dict[str, Any]:
         plans = [EpisodePlan(i) for i in range(rows)]
         return collect_episodes(policy, slots, plans, generator(0, "benchmark", iteration))
 
-    most = settings.get("micro_batch_tokens", MICRO_BATCH_TOKENS)
-    method = TokenMethod(policy, TokenReference(policy), rows, most)
+    method = TokenMethod(policy, TokenReference(policy), rows)
     for name in ("judge", "update"):
         object.__setattr__(method, name, watch.around(name, getattr(method, name)))
     task = Task(watch.around("generate", collect), validate=lambda: {"return": 0.0}, method=method)

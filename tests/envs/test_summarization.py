@@ -298,7 +298,7 @@ def test_rows_with_nothing_to_decide_are_skipped_and_counted(tmp_path, caplog):
     file.write_text("".join(lines))
     with caplog.at_level(logging.WARNING):
         split = load_split(file, View(2, 2000))
-    assert [document.id for document in split.documents] == ["0", "3", "4"]
+    assert [document.id for document in split.rows] == ["0", "3", "4"]
     assert split.counts == {
         "used": 3,
         "skipped: fewer than 2 sentences": 1,

@@ -16,16 +16,15 @@ A file holds one row a line:
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from strategy_rl_envs.kit.errors import SettingError
-from strategy_rl_envs.kit.reader import read_records
 from strategy_rl_envs.kit.record import Record, Tally
+from strategy_rl_envs.kit.rows import Split, read_split
 
 SAMPLE = Path(__file__).parent / "sample"
 POLARITIES = ("positive", "negative")
@@ -73,56 +72,29 @@ class View:
     max_source: int
 
 
-@dataclass(frozen=True)
-class Split:
-    """All rows of a file that a view shows, how many were used, skipped, cut, and its SHA-256."""
-
-    rows: tuple[Row, ...]
-    counts: dict[str, int]
-    fingerprint: str
-
-
-def load_split(path: Path, view: View) -> Split:
-    """Read a file's rows; the same file and view are read once a process.
+def load_split(path: Path, view: View) -> Split[Row]:
+    """Read the rows of a file that a view shows; see `rows.read_split`.
 
     Raises:
-        DataError: The file or a row cannot be used.
         SettingError: It holds no row of the wanted kinds.
     """
-    try:
-        stamp = path.stat()
-    except OSError:
-        return _load(path, (0, 0), view)  # the reader says what is wrong
-    return _load(path, (stamp.st_mtime_ns, stamp.st_size), view)
+    return _shown(path, read_split(path, view.max_source, _read), view)
 
 
 @lru_cache(maxsize=12)
-def _load(path: Path, stamp: tuple[int, int], view: View) -> Split:
-    tally = Tally()
-    rows: dict[str, Row] = {}
-    for record in read_records(path):
-        row = _read(record, view.max_source)
-        if row.id in rows:
-            raise record.fault("id", f"{row.id!r} stands twice in the file")
-        rows[row.id] = row
-        tally.used += 1
-        if len(record.text("prompt", default="")) > view.max_source:
-            tally.changed[f"sources cut to {view.max_source} characters"] += 1
-    tally.close(str(path))
-    wanted = [row for row in rows.values() if row.kind in view.kinds]
+def _shown(path: Path, split: Split[Row], view: View) -> Split[Row]:
+    wanted = [row for row in split.rows if row.kind in view.kinds]
     shown = tuple(row for row in wanted if row.reference is not None or not view.expert_only)
     if not shown:
-        kinds = sorted({row.kind for row in rows.values()})
+        kinds = sorted({row.kind for row in split.rows})
         raise SettingError(
-            f"{path}: none of its {len(rows)} rows is of the kinds {', '.join(view.kinds)}"
+            f"{path}: none of its {len(split.rows)} rows is of the kinds {', '.join(view.kinds)}"
             f"{' and has a reference' if wanted else ''}; it holds {', '.join(kinds)}"
         )
-    with path.open("rb") as file:
-        fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
-    return Split(shown, tally.counts() | {"shown": len(shown)}, fingerprint)
+    return Split(shown, split.counts | {"shown": len(shown)}, split.fingerprint)
 
 
-def _read(record: Record, max_source: int) -> Row:
+def _read(record: Record, max_source: int, tally: Tally) -> Iterator[Row]:
     kind, name = record.text("control"), record.text("id")
     if kind not in KINDS:
         raise record.fault("control", f"got {kind!r}; known: {', '.join(KINDS)}")
@@ -130,7 +102,10 @@ def _read(record: Record, max_source: int) -> Row:
     if not isinstance(target, dict):
         raise record.fault("target", f"expected an object, got {type(target).__name__}")
     window = KINDS[kind](Record(f"{record.place}: target", target))
-    return Row(
+    tally.used += 1
+    if len(record.text("prompt", default="")) > max_source:
+        tally.changed[f"sources cut to {max_source} characters"] += 1
+    yield Row(
         id=name,
         group=record.text("group", default=name),
         kind=kind,

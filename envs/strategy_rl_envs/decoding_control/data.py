@@ -14,15 +14,14 @@ is a group of its own.
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from strategy_rl_envs.kit.documents import has_words
-from strategy_rl_envs.kit.reader import read_records
 from strategy_rl_envs.kit.record import Record, Tally
+from strategy_rl_envs.kit.rows import Split, read_split
 
 SAMPLE = Path(__file__).parent / "sample"
 KIND = "text"  # of rows that name none
@@ -74,23 +73,8 @@ class Row:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
-    """All rows of a file. It is equal to itself alone, so that caches may go by it.
-
-    Attributes:
-        rows: In the order of the file.
-        counts: Rows used and skipped, by reason.
-        fingerprint: SHA-256 of the file's bytes.
-    """
-
-    rows: tuple[Row, ...]
-    counts: dict[str, int]
-    fingerprint: str
-
-
-def load_split(path: Path, max_prompt: int = 4000) -> Split:
-    """Read a file's rows; the same file is read once a process.
+def load_split(path: Path, max_prompt: int = 4000) -> Split[Row]:
+    """Read a file's rows; see `rows.read_split`.
 
     Args:
         path: JSONL, CSV or parquet.
@@ -100,39 +84,14 @@ def load_split(path: Path, max_prompt: int = 4000) -> Split:
     Raises:
         DataError: The file or a row cannot be used, or more than half of the rows are left out.
     """
-    try:
-        stamp = path.stat()
-    except OSError:
-        return _load(path, (0, 0), max_prompt)  # the reader says what is wrong
-    return _load(path, (stamp.st_mtime_ns, stamp.st_size), max_prompt)
+    return read_split(path, max_prompt, _read)
 
 
-@lru_cache(maxsize=12)
-def _load(path: Path, stamp: tuple[int, int], max_prompt: int) -> Split:
-    tally = Tally()
-    rows: dict[str, Row] = {}
-    seen: set[str] = set()
-    for record in read_records(path):
-        row = _read(record)
-        if row.id in seen:
-            raise record.fault("id", f"{row.id!r} stands twice in the file")
-        seen.add(row.id)
-        if len(row.prompt) > max_prompt:
-            tally.skipped[f"prompt of more than {max_prompt} characters"] += 1
-        else:
-            rows[row.id] = row
-            tally.used += 1
-    tally.close(str(path))
-    with path.open("rb") as file:
-        fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
-    return Split(tuple(rows.values()), tally.counts(), fingerprint)
-
-
-def _read(record: Record) -> Row:
+def _read(record: Record, max_prompt: int, tally: Tally) -> Iterator[Row]:
     name, prompt = record.text("id"), record.text("prompt")
     if not has_words(prompt):
         raise record.fault("prompt", f"expected a text with words, got {prompt!r}")
-    return Row(
+    row = Row(
         id=name,
         group=record.text("group", default=name),
         kind=record.text("kind", default=KIND),
@@ -142,6 +101,11 @@ def _read(record: Record) -> Row:
         keywords=_worded(record, "keywords"),
         window=_window(record),
     )
+    if len(prompt) > max_prompt:
+        tally.skipped[f"prompt of more than {max_prompt} characters"] += 1
+        return
+    tally.used += 1
+    yield row
 
 
 def _references(record: Record) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from strategy_rl_envs.decoding_control.data import Row, Split
+from strategy_rl_envs.decoding_control.data import Row
 from strategy_rl_envs.decoding_control.knobs import Setting
 from strategy_rl_envs.decoding_control.language import Ids, Language, load_language
 from strategy_rl_envs.decoding_control.observing import Array, Observer
@@ -19,6 +19,7 @@ from strategy_rl_envs.decoding_control.surface import Text
 from strategy_rl_envs.decoding_control.task import Task
 from strategy_rl_envs.decoding_control.writing import Order, Writer
 from strategy_rl_envs.kit.errors import SettingError
+from strategy_rl_envs.kit.rows import Split
 
 
 class Outcome(NamedTuple):
@@ -187,7 +188,7 @@ def _news(episode: _Episode, text: str) -> str:
 
 @lru_cache(maxsize=8)
 def _read_prompts(
-    split: Split, language: Language, template: str, max_new_tokens: int
+    split: Split[Row], language: Language, template: str, max_new_tokens: int
 ) -> tuple[Ids, ...]:
     """The token ids of every row's prompt.
 

@@ -14,7 +14,6 @@ import hashlib
 import inspect
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 from strategy_rl_envs.decoding_control.cache import Layers, Read, Rows
 from strategy_rl_envs.decoding_control.observing import Head, head_of
 from strategy_rl_envs.kit.errors import SettingError
+from strategy_rl_envs.kit.quiet import quiet
 
 Ids = tuple[int, ...]
 
@@ -192,7 +192,7 @@ def load_language(model: str, dtype: str = "float32", cache_mb: int = 2048) -> L
     """
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        with _quiet():
+        with quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(model, **options)
             network, found = transformers.AutoModelForCausalLM.from_pretrained(
                 model, use_safetensors=True, dtype=dtype, output_loading_info=True, **options
@@ -271,18 +271,3 @@ def end_ids_of(network: Any, tokenizer: Any) -> tuple[int, ...]:
     if not found:
         raise SettingError("model: it names no end token, in its generation settings or tokenizer")
     return tuple(sorted(found))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from printing reports and progress bars."""
-    log = transformers.utils.logging
-    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()
-    log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        log.set_verbosity(verbosity)
-        if bars:
-            log.enable_progress_bar()

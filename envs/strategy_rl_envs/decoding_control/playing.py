@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from strategy_rl_envs.decoding_control.episodes import Episodes
     from strategy_rl_envs.decoding_control.replay import Replay
 
+# Settings of a task that say what is played, and not how a text is written.
+PLAYED_SETTINGS = frozenset({"split", "reward", "data", "max_prompt", "replay", "best_static"})
+
 
 class Playing:
     """Slots of one task, and what the environments tell of it.

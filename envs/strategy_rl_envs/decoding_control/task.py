@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from strategy_rl_envs.decoding_control.data import SAMPLE, Split, load_split
+from strategy_rl_envs.decoding_control.data import SAMPLE, Row, load_split
 from strategy_rl_envs.decoding_control.knobs import Menu
 from strategy_rl_envs.decoding_control.reading import TEMPLATES
 from strategy_rl_envs.decoding_control.rewards import COMPONENTS, DEFAULT_REWARD, FACTS
 from strategy_rl_envs.kit.errors import SettingError, one_of, whole_number
+from strategy_rl_envs.kit.rows import Split
 from strategy_rl_envs.kit.selection import SPLITS
 from strategy_rl_envs.kit.splits import split_path
 from strategy_rl_envs.rewards.composition import WeightedReward
@@ -69,7 +70,7 @@ class Task:
         experts: The best static action of each row, or None; None: of no row.
     """
 
-    split: Split
+    split: Split[Row]
     menu: Menu
     reward: WeightedReward
     writing: Writing

@@ -10,13 +10,12 @@ A file holds one document a line:
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
-from strategy_rl_envs.kit.reader import read_records
 from strategy_rl_envs.kit.record import Record, Tally
+from strategy_rl_envs.kit.rows import Split, read_split
 
 MIN_SENTENCES = 2
 
@@ -46,55 +45,13 @@ class View:
     max_chars: int
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
-    """All documents of a file. It is equal to itself alone, so that caches may go by it.
-
-    Attributes:
-        documents: In the order of the file.
-        counts: Documents used, skipped and changed, by reason.
-        fingerprint: SHA-256 of the file's bytes.
-    """
-
-    documents: tuple[Document, ...]
-    counts: dict[str, int]
-    fingerprint: str
+def load_split(path: Path, view: View) -> Split[Document]:
+    """Read a file's documents; see `rows.read_split`."""
+    return read_split(path, view, _read)
 
 
-def load_split(path: Path, view: View) -> Split:
-    """Read a file's documents; the same file and view are read once a process.
-
-    Raises:
-        DataError: The file or a row cannot be used, or more than half of the rows are skipped.
-    """
-    try:
-        stamp = path.stat()
-    except OSError:
-        return _load(path, (0, 0), view)  # the reader says what is wrong
-    return _load(path, (stamp.st_mtime_ns, stamp.st_size), view)
-
-
-@lru_cache(maxsize=12)
-def _load(path: Path, stamp: tuple[int, int], view: View) -> Split:
-    tally = Tally()
-    documents: dict[str, Document] = {}
-    seen: set[str] = set()
-    for record in read_records(path):
-        name = record.text("id")
-        if name in seen:
-            raise record.fault("id", f"{name!r} stands twice in the file")
-        seen.add(name)
-        document = _read(record, name, view, tally)
-        if document is not None:
-            documents[name] = document
-    tally.close(str(path))
-    with path.open("rb") as file:
-        fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
-    return Split(tuple(documents.values()), tally.counts(), fingerprint)
-
-
-def _read(record: Record, name: str, view: View, tally: Tally) -> Document | None:
-    """Check one row; None where it gives nothing to decide or to compare with."""
+def _read(record: Record, view: View, tally: Tally) -> Iterator[Document]:
+    """Check one row; none where it gives nothing to decide or to compare with."""
     given = [text for text in record.texts("sentences") if text.strip()]
     references = _references(record)
     reason = None
@@ -106,13 +63,14 @@ def _read(record: Record, name: str, view: View, tally: Tally) -> Document | Non
         reason = "no sentence with words"
     if reason:
         tally.skipped[reason] += 1
-        return None
+        return
     tally.used += 1
     if len(given) > view.max_sentences:
         tally.changed[f"documents cut to {view.max_sentences} sentences"] += 1
     if max(map(len, given)) > view.max_chars:
         tally.changed[f"sentences cut to {view.max_chars} characters"] += 1
-    return Document(
+    name = record.text("id")
+    yield Document(
         name,
         record.text("group", default=name),
         record.text("lang", default=""),

@@ -11,16 +11,15 @@ or single turns, one a line: `id` and the fields of a TURN. Where they are missi
 
 from __future__ import annotations
 
-import hashlib
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from random import Random
 
-from strategy_rl_envs.kit.reader import read_records
 from strategy_rl_envs.kit.record import Record, Tally
+from strategy_rl_envs.kit.rows import Split, read_split
 
 SAMPLE = Path(__file__).parent / "sample"
 
@@ -65,61 +64,21 @@ class View:
     max_chars: int
 
 
-@dataclass(frozen=True)
-class Split:
-    """All rows of a file.
-
-    Attributes:
-        rows: in the order of the file.
-        counts: turns used, skipped and changed, by reason.
-        fingerprint: SHA-256 of the file's bytes.
-    """
-
-    rows: tuple[Row, ...]
-    counts: dict[str, int]
-    fingerprint: str
+def load_split(path: Path, view: View) -> Split[Row]:
+    """Read a file's rows; see `rows.read_split`."""
+    return read_split(path, view, _rows)
 
 
-def load_split(path: Path, view: View) -> Split:
-    """Read a file's rows; the same file and view are read once a process.
-
-    Raises:
-        DataError: the file or a row cannot be used, or more than half of the turns are skipped.
-    """
-    try:
-        stamp = path.stat()
-    except OSError:
-        return _load(path, (0, 0), view)  # the reader says what is wrong
-    return _load(path, (stamp.st_mtime_ns, stamp.st_size), view)
-
-
-@lru_cache(maxsize=12)
-def _load(path: Path, stamp: tuple[int, int], view: View) -> Split:
-    tally = Tally()
-    rows: list[Row] = []
-    seen: set[str] = set()
-    texts: dict[str, str] = {}  # one object a text: distractors repeat
-    for record in read_records(path):
-        name = record.text("id")
-        if name in seen:
-            raise record.fault("id", f"{name!r} stands twice in the file")
-        seen.add(name)
-        rows.extend(_rows(record, name, view, tally, texts))
-    tally.close(str(path))
-    return Split(tuple(rows), tally.counts(), _sha256(path))
-
-
-def _rows(
-    record: Record, name: str, view: View, tally: Tally, texts: dict[str, str]
-) -> Iterator[Row]:
+def _rows(record: Record, view: View, tally: Tally) -> Iterator[Row]:
     """Make a line of the file into one row, or into one a turn."""
+    name = record.text("id")
     group = record.text("group", default=name)
     parts = record.records("turns") if "turns" in record else [record]
     turns = []
     for number, part in enumerate(parts[: view.max_turns]):
         turn = _read_turn(part, f"{name}/{number}", view, tally)
         if turn is not None:
-            turns.append(_share_texts(turn, texts))
+            turns.append(_share_texts(turn))
     if view.single:
         yield from (Row(f"{name}/{number}", group, (turn,)) for number, turn in enumerate(turns))
     elif turns:
@@ -187,12 +146,8 @@ def _choose_candidates(turn: Turn, name: str, view: View) -> Turn:
     )
 
 
-def _share_texts(turn: Turn, texts: dict[str, str]) -> Turn:
-    context = tuple(texts.setdefault(text, text) for text in turn.context)
-    candidates = tuple(texts.setdefault(text, text) for text in turn.candidates)
+def _share_texts(turn: Turn) -> Turn:
+    """Distractors repeat: one object a text."""
+    context = tuple(map(sys.intern, turn.context))
+    candidates = tuple(map(sys.intern, turn.candidates))
     return Turn(context, candidates, turn.label, turn.kinds)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

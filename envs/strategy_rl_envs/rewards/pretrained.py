@@ -6,11 +6,11 @@ torch and transformers are imported on first use.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from strategy_rl_envs.kit.errors import SettingError
+from strategy_rl_envs.kit.quiet import quiet
 
 _LONGEST = 10**6  # tokenizers without a limit of their own say 1e30
 
@@ -43,7 +43,7 @@ def load(kind: str, model: str, device: str, download: bool) -> Loaded:
 
     options: dict[str, Any] = {"local_files_only": not download, "trust_remote_code": False}
     try:
-        with _quiet():
+        with quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(model, **options)
             network, found = getattr(transformers, kind).from_pretrained(
                 model, use_safetensors=True, dtype="float32", output_loading_info=True, **options
@@ -60,23 +60,6 @@ def load(kind: str, model: str, device: str, download: bool) -> Loaded:
     # RoBERTa's positions begin after its padding id
     offset = (network.config.pad_token_id or 0) + 1 if "roberta" in network.config.model_type else 0
     return Loaded(network, tokenizer, min(tokenizer.model_max_length, positions - offset, _LONGEST))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from printing reports and progress bars."""
-    import transformers
-
-    log = transformers.utils.logging
-    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()
-    log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        log.set_verbosity(verbosity)
-        if bars:
-            log.enable_progress_bar()
 
 
 def _refuse_gaps(missing: Iterable[str], ignored: str | None) -> None:

@@ -88,10 +88,10 @@ class Summarization(gymnasium.Env[dict[str, Any], np.int64]):
         )
         train = load_split(split_path(data, "train", SAMPLE), self._view)
         loaded = load_split(split_path(data, split, SAMPLE), self._view)
-        self._documents = loaded.documents
+        self._documents = loaded.rows
         self._prepared = prepared(loaded, train, self._terms)
-        self.num_rows = len(loaded.documents)
-        self.row_groups = tuple(document.group for document in loaded.documents)
+        self.num_rows = len(loaded.rows)
+        self.row_groups = tuple(document.group for document in loaded.rows)
         self.data_counts, self.data_fingerprint = loaded.counts, loaded.fingerprint
         self.reward = WeightedReward(COMPONENTS, reward or DEFAULT_REWARD, FACTS)
         self.heuristics = heuristics(train, self._terms)

@@ -14,8 +14,9 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+from strategy_rl_envs.kit.rows import Split
 from strategy_rl_envs.rewards.tokens import tokens
-from strategy_rl_envs.summarization.data import Document, Split, mean_lengths
+from strategy_rl_envs.summarization.data import Document, mean_lengths
 from strategy_rl_envs.summarization.oracle import Picks, Terms, Utility
 
 Floats = NDArray[np.float64]
@@ -61,12 +62,12 @@ class WordChances:
 
 
 @lru_cache(maxsize=4)
-def word_chances(train: Split) -> WordChances:
+def word_chances(train: Split[Document]) -> WordChances:
     """Count the words of the training split, once a process."""
     return WordChances(
         {
             document.id: (_words(document.sentences), _words(document.references))
-            for document in train.documents
+            for document in train.rows
         }
     )
 
@@ -172,8 +173,8 @@ class Prepared:
         terms: Price and limits.
     """
 
-    def __init__(self, split: Split, train: Split, terms: Terms) -> None:
-        self._documents = split.documents
+    def __init__(self, split: Split[Document], train: Split[Document], terms: Terms) -> None:
+        self._documents = split.rows
         self._lengths = mean_lengths(train)
         self._chances = word_chances(train)
         self._terms = terms
@@ -192,7 +193,7 @@ class Prepared:
 
 
 @lru_cache(maxsize=6)
-def prepared(split: Split, train: Split, terms: Terms) -> Prepared:
+def prepared(split: Split[Document], train: Split[Document], terms: Terms) -> Prepared:
     """One for all environments of a process that play the same documents."""
     return Prepared(split, train, terms)
 

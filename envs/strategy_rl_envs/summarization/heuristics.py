@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from strategy_rl_envs.kit.rows import Split
 from strategy_rl_envs.kit.selection import random_legal_action
 from strategy_rl_envs.rewards.tokens import tokens
-from strategy_rl_envs.summarization.data import Split, mean_lengths
+from strategy_rl_envs.summarization.data import Document, mean_lengths
 from strategy_rl_envs.summarization.features import textrank
 from strategy_rl_envs.summarization.oracle import Picks, Terms, Utility, with_pick
 
@@ -81,8 +82,8 @@ class Fitted:
         terms: Price and limits of the task.
     """
 
-    def __init__(self, train: Split, terms: Terms) -> None:
-        self._documents = train.documents
+    def __init__(self, train: Split[Document], terms: Terms) -> None:
+        self._documents = train.rows
         lengths = mean_lengths(train)
         self._utilities = [
             Utility(document, terms, lengths[document.language]) for document in self._documents
@@ -128,12 +129,12 @@ def _worths(utility: Utility, order: Sequence[int], most: int) -> Scores:
 
 
 @lru_cache(maxsize=4)
-def _fitted(train: Split, terms: Terms) -> Fitted:
+def _fitted(train: Split[Document], terms: Terms) -> Fitted:
     return Fitted(train, terms)
 
 
 @lru_cache(maxsize=32)
-def _tuned(name: str, train: Split, terms: Terms) -> Heuristic:
+def _tuned(name: str, train: Split[Document], terms: Terms) -> Heuristic:
     """A ranking with its best k."""
     fitted, most = _fitted(train, terms), terms.max_picks
     if name == "random_k":
@@ -150,7 +151,7 @@ def _tuned(name: str, train: Split, terms: Terms) -> Heuristic:
     return partial(pick_ranked, ranking=ranking, count=count, most=most)
 
 
-def heuristics(train: Split, terms: Terms) -> dict[str, Heuristic]:
+def heuristics(train: Split[Document], terms: Terms) -> dict[str, Heuristic]:
     """All baselines by name; what they need of the training split is counted at first use."""
 
     def tuned(name: str) -> Heuristic:

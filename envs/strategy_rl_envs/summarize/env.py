@@ -70,9 +70,9 @@ class Summarize(gymnasium.Env[str, str]):
         self._view = View(whole_number("max_sentences", max_sentences, 1), max_source)
         self._train = split_path(data, "train", SAMPLE)
         loaded = load_split(split_path(data, split, SAMPLE), self._view)
-        self._documents = loaded.documents
-        self.num_rows = len(loaded.documents)
-        self.row_groups = tuple(document.group for document in loaded.documents)
+        self._documents = loaded.rows
+        self.num_rows = len(loaded.rows)
+        self.row_groups = tuple(document.group for document in loaded.rows)
         self.data_counts, self.data_fingerprint = loaded.counts, loaded.fingerprint
         self.reward = WeightedReward(COMPONENTS, reward or DEFAULT_REWARD, FACTS)
         self.heuristics: dict[str, Heuristic] = {"lead": self._lead, "first_words": self._first}
@@ -130,7 +130,7 @@ class Summarize(gymnasium.Env[str, str]):
 
     @cached_property
     def _best_count(self) -> int:
-        return best_count(load_split(self._train, self._view).documents)
+        return best_count(load_split(self._train, self._view).rows)
 
 
 def _document_of(prompt: str) -> str:

@@ -254,6 +254,7 @@ def test_beams_and_seeds_for_another_batch_are_refused(settings, single, tmp_pat
         ({"id": TASK, "settings": {"model": "x", "hold": 0}}, "hold"),
         ({"id": TASK, "settings": {"model": "no/model"}}, "'no/model' cannot be loaded"),
         ({"id": TASK, "settings": {}}, "names no model"),
+        ({"id": TASK, "settings": {"replay": True, "best_static": "x"}}, "names no model"),
     ],
 )
 def test_a_folder_that_tells_another_task_or_none_is_refused(task, message, single, tmp_path):
@@ -282,9 +283,18 @@ def test_a_model_or_a_menu_of_another_size_is_refused(settings, single, tmp_path
         PolicyController.from_pretrained(other)
 
 
-def test_the_policy_of_a_run_writes_the_texts_of_its_test_episodes(settings, tmp_path):
-    knobs = {"temperature": [0.0, 1.0], "repetition_penalty": [1.0, 1.3]}
-    settings = {**settings, "knobs": knobs}
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"knobs": {"temperature": [0.0, 1.0], "repetition_penalty": [1.0, 1.3]}},
+        {"knobs": {"temperature": [0.0], "stop": True}, "hold": 1, "replay": True},
+    ],
+)
+def test_the_policy_of_a_run_writes_the_texts_of_its_test_episodes(
+    changes, settings, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("STRATEGY_RL_CACHE", str(tmp_path / "cache"))
+    settings = {**settings, **changes}
     experiment = Experiment(
         name="x",
         task=TaskConfig(id=TASK, settings=settings),
