@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -118,7 +118,7 @@ def task_settings(task: TaskConfig, split: str, reward: Reward) -> dict[str, Any
         ModelError: A packaged model is named that cannot be had.
     """
     accepted = _constructor_parameters(task.id)
-    settings = {name: _resolved(value) for name, value in task.settings.items()}
+    settings = with_folders(task.settings)
     if "split" in accepted:
         settings["split"] = split
     if reward:
@@ -135,14 +135,23 @@ def plain_reward(reward: Reward) -> list[dict[str, Any]]:
     plain = []
     for term in reward:
         said = term.model_dump(by_alias=True, exclude_defaults=True)
-        settings = {name: _resolved(value) for name, value in term.settings.items()}
+        settings = with_folders(term.settings)
         plain.append({**said, "name": term.name, **({"settings": settings} if settings else {})})
     return plain
 
 
-def _resolved(value: Any) -> Any:
-    is_packaged = isinstance(value, str) and value.startswith(PREFIX)
-    return str(resolve_model(value)) if is_packaged else value
+def with_folders(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in which each packaged model is named by its folder.
+
+    Raises:
+        ModelError: There is no such model, or it cannot be fetched.
+    """
+
+    def resolved(value: Any) -> Any:
+        is_packaged = isinstance(value, str) and value.startswith(PREFIX)
+        return str(resolve_model(value)) if is_packaged else value
+
+    return {name: resolved(value) for name, value in settings.items()}
 
 
 def _constructor_parameters(task_id: str) -> set[str]:
@@ -382,15 +391,27 @@ def has_expert(slots: EnvSlots, seed: int) -> bool:
     return any(_first_experts(slots, seed))
 
 
-def has_expert_everywhere(slots: EnvSlots, seed: int) -> bool:
-    """Whether it names one in every row, so that the expert can be compared with."""
-    return all(_first_experts(slots, seed))
+def has_expert_everywhere(
+    slots: EnvSlots, seed: int, known: Mapping[int, bool] | None = None
+) -> bool:
+    """Whether it names one in every row, so that the expert can be compared with.
+
+    Args:
+        slots: Of the task.
+        seed: Of the experiment.
+        known: Of rows that were played, whether they began with one. They are not begun again: to
+            begin a row may cost a language model's reading of its prompt.
+    """
+    known = known or {}
+    return all(known.values()) and all(_first_experts(slots, seed, known))
 
 
-def _first_experts(slots: EnvSlots, seed: int) -> Iterator[bool]:
+def _first_experts(slots: EnvSlots, seed: int, known: Container[int] = ()) -> Iterator[bool]:
     """Of each row, or of one episode without rows: whether it begins with an expert action."""
     rows = [None] if slots.num_rows is None else range(slots.num_rows)
     for row in rows:
+        if row in known:
+            continue
         options = None if row is None else {"row": row}
         start = slots.reset([0], [derive_seed(seed, "probe")], [options])[0]
         yield "expert_action" in start.info

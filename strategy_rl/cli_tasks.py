@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from strategy_rl.config.names import name_fault, shorten
 from strategy_rl.errors import EnvironmentFault, InputError, RunError
+from strategy_rl.models import PREFIX
 
 if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec
@@ -126,6 +127,8 @@ def check_env(
 ) -> int:
     """Play whole episodes of a task and print every rule of the contract that it breaks.
 
+    A packaged model among the settings is given as its folder, as in a run.
+
     Args:
         task: A Gymnasium id, or an experiment file, whose task is taken with its settings.
         settings: `key=value` of the environment's constructor.
@@ -137,6 +140,7 @@ def check_env(
 
     Raises:
         InputError: There is no such task, or it refuses its settings.
+        ModelError: A packaged model is named that cannot be had.
     """
     if episodes < 1:
         raise InputError(f"--episodes: got {episodes}, expected 1 or more")
@@ -154,6 +158,10 @@ def check_env(
     from strategy_rl.imports import load_imports
     from strategy_rl_envs.testing import ContractError, check_env_contract
 
+    if any(str(value).startswith(PREFIX) for value in values.values()):
+        from strategy_rl.assembly import with_folders  # heavy
+
+        values = with_folders(values)
     load_imports(imports, trust=True)
     make_slots(task_id, values, 1).close()  # refuses what cannot be made, by its cause
     try:

@@ -29,8 +29,9 @@ from strategy_rl_envs.decoding_control.knobs import Menu, Setting
 from strategy_rl_envs.decoding_control.language import end_ids_of, load_language
 from strategy_rl_envs.decoding_control.observing import Observer, head_of
 from strategy_rl_envs.decoding_control.playing import PLAYED_SETTINGS
-from strategy_rl_envs.decoding_control.reading import TokenFacts
+from strategy_rl_envs.decoding_control.reading import Reader, TokenFacts
 from strategy_rl_envs.decoding_control.surface import Text
+from strategy_rl_envs.decoding_control.targets import NO_TARGET, Target
 from strategy_rl_envs.decoding_control.task import Writing
 from strategy_rl_envs.kit.errors import SettingError
 
@@ -49,6 +50,8 @@ class Steering:
         stop_id: The token that ends a text in `generate`.
         end_ids: All tokens that end one.
         pad_ids: Tokens that may stand before a prompt to fill its row.
+        reader: Reads what a text is to reach.
+        targets: Whether the policy, or a setting on its menu, goes by that.
     """
 
     menu: Menu
@@ -58,6 +61,8 @@ class Steering:
     stop_id: int
     end_ids: frozenset[int]
     pad_ids: frozenset[int]
+    reader: Reader
+    targets: bool
 
 
 @dataclass
@@ -65,6 +70,7 @@ class _Row:
     """One text in the making."""
 
     prompt: frozenset[int]
+    target: Target
     rng: np.random.Generator  # of tokens
     decisions: np.random.Generator
     tokens: list[int] = field(default_factory=list)
@@ -74,7 +80,7 @@ class _Row:
 
     @property
     def text(self) -> Text:
-        return Text(self.prompt, self.tokens, self.choice)
+        return Text(self.prompt, self.tokens, self.choice, self.target)
 
 
 class PolicyController(transformers.LogitsProcessor):  # type: ignore[misc]  # untyped
@@ -91,9 +97,12 @@ class PolicyController(transformers.LogitsProcessor):  # type: ignore[misc]  # u
         steering: Of its task and the model.
         seeds: One a row, each time that `generate` is called; None: fresh ones.
         greedy: Take the policy's most probable setting; else draw one.
+        targets: `{"keywords": [..], "window": [fewest, most]}` for each row, each time that
+            `generate` is called, where the task has `targets`; both may be left out.
 
     Attributes:
         seeds: May be changed between calls of `generate`.
+        targets: May be changed between calls of `generate`.
         chosen: Names of the settings of each row, a decision each, of the latest call.
 
     Raises:
@@ -107,6 +116,7 @@ class PolicyController(transformers.LogitsProcessor):  # type: ignore[misc]  # u
         *,
         seeds: Sequence[int] | None = None,
         greedy: bool = True,
+        targets: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         expected = steering.observer.size, action_spec(steering.menu.space).sizes
         found = policy.spec.observation.num_numbers, policy.spec.action.sizes
@@ -116,7 +126,7 @@ class PolicyController(transformers.LogitsProcessor):  # type: ignore[misc]  # u
                 f"this model give {expected[0]} and {expected[1]}; give the model that it was "
                 "trained with"
             )
-        self.policy, self.seeds, self.greedy = policy, seeds, greedy
+        self.policy, self.seeds, self.greedy, self.targets = policy, seeds, greedy, targets
         self.chosen: list[list[str]] = []
         self._steering = steering
         self.reset()
@@ -130,6 +140,7 @@ class PolicyController(transformers.LogitsProcessor):  # type: ignore[misc]  # u
         tokenizer: Any = None,
         seeds: Sequence[int] | None = None,
         greedy: bool = True,
+        targets: Sequence[Mapping[str, Any]] | None = None,
     ) -> PolicyController:
         """Load the policy of a run. Nothing that is named in its folder is executed.
 
@@ -140,6 +151,7 @@ class PolicyController(transformers.LogitsProcessor):  # type: ignore[misc]  # u
             tokenizer: Its own; None: that of the folder.
             seeds: See the class.
             greedy: See the class.
+            targets: See the class.
 
         Raises:
             ModelError: It is no policy of decoding control, or the model cannot be loaded.
@@ -151,7 +163,7 @@ class PolicyController(transformers.LogitsProcessor):  # type: ignore[misc]  # u
             steering = _steering(settings, model, tokenizer)
         except SettingError as error:
             raise ModelError(f"{directory}: {error}") from error
-        return cls(policy, steering, seeds=seeds, greedy=greedy)
+        return cls(policy, steering, seeds=seeds, greedy=greedy, targets=targets)
 
     def reset(self) -> None:
         """Forget the texts: the next call begins new ones.
@@ -172,7 +184,8 @@ class PolicyController(transformers.LogitsProcessor):  # type: ignore[misc]  # u
             scores: (B, V), of the next token, as the model gives them.
 
         Raises:
-            ValueError: Other tokens were written than were drawn, or seeds do not fit the batch.
+            ValueError: Other tokens were written than were drawn, or seeds or targets do not fit
+                the batch.
         """
         scores = scores.float()
         if self._goes_on(input_ids):
@@ -207,16 +220,29 @@ class PolicyController(transformers.LogitsProcessor):  # type: ignore[misc]  # u
         ids = input_ids.tolist()
         if self.seeds is not None and len(self.seeds) != len(ids):
             raise ValueError(f"seeds: got {len(self.seeds)} for a batch of {len(ids)} rows")
+        targets = self._targets(len(ids))
         self._gaps = _gaps(ids, self._steering.pad_ids)
         self._rows = []
         for place, (row, gap) in enumerate(zip(ids, self._gaps, strict=True)):
             seed = None if self.seeds is None else self.seeds[place]
             entropy = None if seed is None else [seed, 1]
             draws = np_random(seed)[0], np.random.default_rng(entropy)
-            self._rows.append(_Row(frozenset(row[gap:]), *draws))
+            self._rows.append(_Row(frozenset(row[gap:]), targets[place], *draws))
         self.chosen = [[] for _ in ids]
         self._previous = scores
         self._starts = self._steering.observer.starts(scores)
+
+    def _targets(self, count: int) -> list[Target]:
+        """What each row is to reach."""
+        if not self._steering.targets:
+            return [NO_TARGET] * count
+        if self.targets is None or len(self.targets) != count:
+            found = "none" if self.targets is None else str(len(self.targets))
+            raise ValueError(
+                f"targets: the policy goes by what a text is to reach, got {found} for a batch of "
+                f'{count} rows; give each row a mapping such as {{"keywords": ["fox"]}}, or {{}}'
+            )
+        return [_target(given, self._steering.reader) for given in self.targets]
 
     def _note(self) -> None:
         """Add what was drawn to the texts."""
@@ -268,7 +294,14 @@ class PolicyController(transformers.LogitsProcessor):  # type: ignore[misc]  # u
             ids[place, :gap] = ids[place, -1].clone()  # padding repeats a token that is there
         uniforms = torch.tensor([row.rng.random() for row in rows], dtype=torch.float64)
         controls = Controls.of([row.setting for row in rows], scores.device)
-        tokens[running] = draw(scores[running], ids, controls, uniforms.to(scores.device))
+        tokens[running] = draw(
+            scores[running],
+            ids,
+            controls,
+            uniforms.to(scores.device),
+            [row.target.next_ids(row.tokens) if row.setting.keyword_bonus else [] for row in rows],
+            sorted(self._steering.end_ids),
+        )
         return tokens
 
 
@@ -321,13 +354,27 @@ def _steering(settings: dict[str, Any], model: Any, tokenizer: Any) -> Steering:
     pads = {tokenizer.pad_token_id, getattr(model.generation_config, "pad_token_id", None), *ends}
     return Steering(
         menu=menu,
-        observer=Observer(head_of(model), facts, menu, how.max_new_tokens, ends),
+        observer=Observer(head_of(model), facts, menu, how.max_new_tokens, ends, how.targets),
         hold=how.hold,
         max_new_tokens=how.max_new_tokens,
         stop_id=listed[0] if listed else ends[0],
         end_ids=frozenset(ends),
         pad_ids=frozenset(pads - {None}),
+        reader=Reader(tokenizer, how.template),
+        targets=how.targets or any(menu.setting(a).keyword_bonus for a in menu.actions),
     )
+
+
+def _target(given: Mapping[str, Any], reader: Reader) -> Target:
+    """Read one row's target.
+
+    Raises:
+        ValueError: It is none.
+    """
+    keywords, window = given.get("keywords", ()), given.get("window")
+    if given.keys() - {"keywords", "window"} or isinstance(keywords, str):
+        raise ValueError(f"targets: expected lists of keywords and a window, got {dict(given)}")
+    return reader.target(keywords, None if window is None else (window[0], window[1]))
 
 
 def _gaps(rows: Sequence[Sequence[int]], pad_ids: frozenset[int]) -> list[int]:

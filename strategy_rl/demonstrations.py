@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,12 @@ class RawDemonstrations:
     observations: list[Any]
     masks: list[Any]
     actions: list[Any]
+
+    def add(self, obs: Any, info: Mapping[str, Any], action: Any) -> None:
+        """Note one decision."""
+        self.observations.append(obs)
+        self.masks.append(info.get(MASK))
+        self.actions.append(action)
 
     @property
     def taught(self) -> RawDemonstrations:
@@ -148,45 +154,65 @@ class RawDemonstrations:
 
 
 def roll_expert(slots: EnvSlots, plans: Sequence[EpisodePlan]) -> RawDemonstrations:
-    """Play the planned episodes with the expert of the environment.
+    """Play the planned episodes with the environment's expert, as many at once as there are slots.
 
     Rows that begin without an expert action have nobody to imitate: they keep their first
     observation, with the action None.
 
     Raises:
-        InputError: The environment names no expert action in any of them.
+        InputError: The environment names no expert action in an episode without a row.
         EnvironmentFault: It names one at first, but not to the end.
     """
-    found = RawDemonstrations([], [], [])
-    for plan in plans:
+    found = [RawDemonstrations([], [], []) for _ in plans]
+    led = []
+    for plan, own in zip(plans, found, strict=True):
         obs, info = slots.reset([0], [plan.seed], [plan.options])[0]
-        ended = False
-        if "expert_action" not in info and plan.row is not None:
-            found.observations.append(obs)
-            found.masks.append(info.get(MASK))
-            found.actions.append(None)
-            continue
-        while not ended:
-            if "expert_action" not in info:
-                with slots.blamed([0]):
-                    raise _no_expert(first=not found.actions)
-            action = info["expert_action"]
-            found.observations.append(obs)
-            found.masks.append(info.get(MASK))
-            found.actions.append(action)
-            obs, _, terminated, truncated, info = slots.step([0], [action])[0]
-            ended = terminated or truncated
-    if not found.taught:
-        raise _no_expert(first=True)
-    return found
+        if "expert_action" in info:
+            led.append((plan, own))
+        elif plan.row is None:
+            raise _no_expert()
+        else:
+            own.add(obs, info, None)
+    for start in range(0, len(led), slots.num_slots):
+        _play_expert(slots, led[start : start + slots.num_slots])
+    return RawDemonstrations(
+        [obs for own in found for obs in own.observations],
+        [mask for own in found for mask in own.masks],
+        [action for own in found for action in own.actions],
+    )
 
 
-def _no_expert(*, first: bool) -> Exception:
-    if first:
-        return InputError(
-            "the task has no expert (its info holds no `expert_action`); give "
-            "sft.demonstrations, or set sft.epochs=0"
-        )
+def _play_expert(
+    slots: EnvSlots, episodes: Sequence[tuple[EpisodePlan, RawDemonstrations]]
+) -> None:
+    """Play episodes side by side to their end, and note what the expert did in each."""
+    plans = [plan for plan, _ in episodes]
+    seeds, options = [plan.seed for plan in plans], [plan.options for plan in plans]
+    starts = slots.reset(range(len(plans)), seeds, options)
+    seen = {slot: (start.obs, start.info) for slot, start in enumerate(starts)}
+    while seen:
+        for slot, (obs, info) in seen.items():
+            with slots.blamed([slot]):
+                if "expert_action" not in info:
+                    raise _gave_up()
+            episodes[slot][1].add(obs, info, info["expert_action"])
+        actions = [episodes[slot][1].actions[-1] for slot in seen]
+        played = zip(list(seen), slots.step(list(seen), actions), strict=True)
+        seen = {
+            slot: (step.obs, step.info)
+            for slot, step in played
+            if not (step.terminated or step.truncated)
+        }
+
+
+def _no_expert() -> InputError:
+    return InputError(
+        "the task has no expert (its info holds no `expert_action`); give "
+        "sft.demonstrations, or set sft.epochs=0"
+    )
+
+
+def _gave_up() -> EnvironmentFault:
     return fault_at(
         0,
         "the info holds no `expert_action`, though it did before; name one in every state that an "

@@ -125,7 +125,7 @@ class Actors:
             for name, heuristic in test.heuristics.items():
                 if name != "random":
                     found[name] = partial(RuleActor, heuristic)
-        if "expert" in wanted and has_expert_everywhere(test, self.experiment.seed):
+        if "expert" in wanted and self._may_be_expert(found):
             found["expert"] = ExpertActor
         if "zero_shot" in wanted and writes:
             found["zero_shot"] = lambda: actor_of(self.untrained())
@@ -136,6 +136,14 @@ class Actors:
             if self.experiment.evaluation.likelihood_model and spec.max_candidates:
                 found["likelihood"] = partial(self._likelihood, spec)
         return found
+
+    def _may_be_expert(self, found: Mapping[str, Maker]) -> bool:
+        """Whether the environment's expert is called up; `judge_all` asks whether it acts.
+
+        A heuristic of that name gives way to an expert of all rows alone.
+        """
+        seed = self.experiment.seed
+        return "expert" not in found or has_expert_everywhere(self.world.test, seed)
 
     def _likelihood(self, spec: ObservationSpec) -> Actor:
         section = self.experiment.evaluation
@@ -243,7 +251,10 @@ class Actors:
 def judge_all(
     work: Work, experiment: Experiment, world: World, actors: Actors
 ) -> dict[str, list[Episode]]:
-    """Play the test split with everybody and write an episodes file for each."""
+    """Play the test split with everybody and write an episodes file for each.
+
+    The environment's expert is left out unless it acts in every row of the split.
+    """
     plans = plan_split(world.test, experiment.seed, "test", experiment.evaluation.episodes)
     judged: dict[str, list[Episode]] = {}
     makers = actors.makers()
@@ -251,10 +262,24 @@ def judge_all(
         work.progress(number, len(makers), name)
         work.heed_signals()
         actor = make()
+        if isinstance(actor, ExpertActor) and not has_expert_everywhere(
+            world.test, experiment.seed, _begun_with_expert(judged)
+        ):
+            actor = None
         if actor is not None:
             judged[name] = _judge(work.path, experiment, world, plans, "test", name, actor)
     work.progress(len(makers), len(makers))
     return judged
+
+
+def _begun_with_expert(judged: Mapping[str, Sequence[Episode]]) -> dict[int, bool]:
+    """Of rows that somebody has played, whether they began with an expert action."""
+    return {
+        episode.row: episode.steps[0].expert_action is not None
+        for episodes in judged.values()
+        for episode in episodes
+        if episode.row is not None
+    }
 
 
 def judge_one(
@@ -280,7 +305,8 @@ def judge_one(
     slots.set_reward_phase(1.0, moments or {})
     rules: dict[str, Actor] = {n: RuleActor(rule) for n, rule in slots.heuristics.items()}
     rules.setdefault("random", RandomActor(slots.action_space, len(slots.special_actions)))
-    if has_expert_everywhere(slots, experiment.seed):
+    asked = policy is None and (name == "expert" or name not in rules)
+    if asked and has_expert_everywhere(slots, experiment.seed):
         rules["expert"] = ExpertActor()
     if policy is None and name not in rules:
         known = ", ".join(["ppo", "sft", *sorted(rules)])

@@ -212,6 +212,8 @@ class Stages:
         raw = self.raw.get("file") or roll_expert(
             self.world.train, row_plans(self.rows.sft, self.seed, "demonstrations")
         )
+        if not raw.taught:
+            raise InputError("no row of sft.share has an expert action; raise the share")
         demonstrations, validation = self.with_validation(policy, raw.taught.encode(policy))
         config = self.experiment.sft
         rate = self.experiment.backbone.learning_rate
@@ -275,10 +277,10 @@ class Stages:
     def with_validation(
         self, policy: AnyPolicy, demonstrations: AnyDemonstrations
     ) -> tuple[AnyDemonstrations, Validation]:
-        """What to train on, and what to judge by: the expert, else the last tenth of a file."""
+        """What to train on, and what to judge by: the expert, or the last tenth."""
         slots = self.world.validation
         plans = validation_plans(slots, self.seed)
-        if "validation" in self.raw:
+        if "validation" in self.raw and self.raw["validation"].taught:
             held_out = self.raw["validation"].taught.encode(policy)
         else:
             count = max(len(demonstrations) // 10, 1)

@@ -18,7 +18,7 @@ from strategy_rl.env import EnvSlots
 from strategy_rl.episodes import read_episodes
 from strategy_rl.errors import EnvironmentFault, InputError
 from strategy_rl.evaluation import Label, play
-from strategy_rl.judging import judge_all, judge_one
+from strategy_rl.judging import Actors, judge_all, judge_one
 from strategy_rl.rollout import EpisodePlan
 from strategy_rl.session import Session
 
@@ -261,6 +261,73 @@ def test_a_task_with_splits_or_without_rows_is_not_warned_of(caplog):
 def test_the_expert_is_offered_only_where_there_is_one(tmp_path, experiment):
     with pytest.raises(InputError, match=r"'expert', expected one of ppo, sft, random$"):
         judge_one(tmp_path, experiment, "test", "expert", None)
+
+
+class Taught(Rows):
+    """Names an expert action in the rows listed; counts how often a row was begun."""
+
+    experts = {0, 1, 2}  # noqa: RUF012  # as rows are attributes of the class
+    resets = 0
+
+    def reset(self, *, seed=None, options=None):
+        obs, info = super().reset(seed=seed, options=options)
+        Taught.resets += 1
+        return obs, info | ({"expert_action": 1} if options["row"] in self.experts else {})
+
+
+@pytest.fixture
+def taught(monkeypatch):
+    monkeypatch.setattr(Taught, "resets", 0)
+    register("ToyTaught-v0", entry_point=Taught)
+    yield lambda **sections: Experiment.model_validate(
+        {"name": "toy", "task": {"id": "ToyTaught-v0"}, **sections}
+    )
+    del registry["ToyTaught-v0"]
+
+
+def judged_by(tmp_path, experiment, *names):
+    world, work = make_world(experiment), Work(path=tmp_path, shown=[])
+    makers = {"random": lambda: RandomActor(world.test.action_space), "expert": ExpertActor}
+    actors = SimpleNamespace(makers=lambda: {name: makers[name] for name in names})
+    return judge_all(work, experiment, world, actors)
+
+
+@pytest.mark.parametrize("names", [("random", "expert"), ("expert",)])
+@pytest.mark.parametrize(("experts", "judged"), [({0, 1, 2}, True), ({0, 1}, False)])
+def test_the_expert_is_judged_where_it_acts_in_every_row(
+    tmp_path, taught, monkeypatch, names, experts, judged
+):
+    monkeypatch.setattr(Taught, "experts", experts)
+    assert ("expert" in judged_by(tmp_path, taught(), *names)) is judged
+
+
+def test_rows_that_somebody_has_played_are_not_begun_again_to_look_for_the_expert(tmp_path, taught):
+    assert list(judged_by(tmp_path, taught(), "random", "expert")) == ["random", "expert"]
+    assert Taught.resets == 2 * Rows.num_rows
+
+
+def test_rows_that_are_not_played_are_asked_for_the_expert_too(tmp_path, taught, monkeypatch):
+    fewer = taught(evaluation={"episodes": 2})
+    assert list(judged_by(tmp_path, fewer, "random", "expert")) == ["random", "expert"]
+    monkeypatch.setattr(Taught, "experts", {0, 1})  # of which both are played
+    assert list(judged_by(tmp_path, fewer, "random", "expert")) == ["random"]
+
+
+@pytest.mark.parametrize(("experts", "kind"), [({0, 1, 2}, ExpertActor), ({0, 1}, RuleActor)])
+def test_a_heuristic_called_expert_gives_way_to_an_expert_of_all_rows(
+    taught, monkeypatch, experts, kind
+):
+    monkeypatch.setattr(Taught, "experts", experts)
+    monkeypatch.setattr(Taught, "heuristics", {"expert": lambda obs, rng: 0}, raising=False)
+    wanted = taught(sft={"epochs": 0}, evaluation={"rivals": ["heuristics", "expert"]})
+    makers = Actors(wanted, make_world(wanted), None, {}, None, None).makers()
+    assert isinstance(makers["expert"](), kind)
+
+
+def test_a_rule_is_judged_without_looking_for_the_expert(tmp_path, taught):
+    judge_one(tmp_path, taught(), "test", "random", None)
+    assert Taught.resets == Rows.num_rows
+    assert "mean return" in judge_one(tmp_path, taught(), "test", "expert", None)
 
 
 def test_a_bar_takes_a_new_total():

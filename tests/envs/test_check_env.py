@@ -13,8 +13,9 @@ import pytest
 from gymnasium import spaces
 from test_contract_check import Right
 
+from strategy_rl import assembly
 from strategy_rl.cli_tasks import check_env
-from strategy_rl.errors import ConfigError, InputError
+from strategy_rl.errors import ConfigError, InputError, ModelError
 from strategy_rl_envs.kit.selection import selection_mask
 from strategy_rl_envs.testing import ContractError, check_env_contract
 
@@ -382,3 +383,33 @@ def test_an_experiment_file_gives_id_settings_and_imports(
     experiment.write_text(text % "pays: '2.0', pays: '1.0'")
     with pytest.raises(ConfigError):
         check_env(str(experiment))
+
+
+def test_a_packaged_model_is_given_to_the_task_as_its_folder(
+    tmp_path: Path, register: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    class Reads(Right):
+        def __init__(self, model="none"):
+            super().__init__()
+            seen.append(model)
+
+    monkeypatch.setattr(assembly, "resolve_model", lambda name: Path("/models") / name[8:])
+    experiment = tmp_path / "reads.yaml"
+    settings = "settings: {model: package:writer}"
+    experiment.write_text(f"name: reads\ntask: {{id: {register(Reads)}, {settings}}}\n")
+    for arguments, folder in (
+        ((str(experiment),), "/models/writer"),
+        ((str(experiment), ["model=package:other"]), "/models/other"),
+        ((ID, ["model=package:other"]), "/models/other"),
+        ((ID, ["model=some/folder"]), "some/folder"),
+    ):
+        seen.clear()
+        assert check_env(*arguments, episodes=1) == 0
+        assert set(seen) == {folder}
+
+
+def test_a_packaged_model_that_there_is_none_of_is_refused_by_name(register: Any) -> None:
+    with pytest.raises(ModelError, match="package:no-such: no such packaged model"):
+        check_env(register(Right), ["model=package:no-such"])

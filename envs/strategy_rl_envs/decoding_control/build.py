@@ -9,6 +9,13 @@ arguments give the same bytes. Sources may be put together:
   The prompt holds the first sentences and asks what this is; the references are the summaries.
 - `--languages`: the same files. Of documents that name the programming language of something, the
   prompt asks for it.
+- `--copies`: the same files. The prompt asks for a sentence of the text word for word.
+- `--lists`: the same files. The prompt asks for ten words that have to do with the first summary;
+  there is no reference.
+- `--keywords`: rows of controlled generation (its shipped sample will do). The prompt asks for a
+  sentence with the keywords of a row.
+- `--lengths`: the same files. The prompt asks to say in few words, or in many, what
+  a row's real sentence is about.
 - `--questions`: rows of {"id", "context", "question", "answers", "answer_start", "title"}, as
   SQuAD and its kin are easily brought to. The prompt holds the sentences around the answer.
 
@@ -20,31 +27,19 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from strategy_rl_envs.decoding_control.sources import SOURCES, Row, by_hash
 from strategy_rl_envs.kit.errors import DataError, TaskError
 from strategy_rl_envs.kit.reader import read_records
-from strategy_rl_envs.kit.record import Record
 from strategy_rl_envs.kit.splits import split_file
 from strategy_rl_envs.kit.writer import write_manifest, write_rows
 
-SENTENCES = 2  # of a description that the prompt holds
 CHARS = 600  # of a source; longer ones are left out
-BRIEFLY = "Answer in a few words."
-Row = dict[str, Any]
-
-_LANGUAGES = ("C++", "C", "Python", "Perl", "Go", "Java", "JavaScript", "Ruby", "Haskell", "Rust",
-              "Lua", "PHP", "Tcl", "OCaml", "Erlang", "Vala", "Fortran", "Lisp", "R")  # fmt: skip
-_WRITTEN_IN = re.compile(
-    r"\b(?:written|implemented) (?:[a-z]+ )?in (?:pure )?"
-    rf"({'|'.join(map(re.escape, _LANGUAGES))})(?![\w+#/-]|\.\w)"
-)
-_SENTENCE_END = re.compile(r"[.!?][\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
 
 
 @dataclass(frozen=True)
@@ -56,74 +51,11 @@ class Size:
     test: int = 600
 
 
-SIZES = {"full": Size(), "sample": Size(train=120, validation=40, test=60)}
-
-
-def description(record: Record) -> Row | None:
-    """What the first sentences are about, in one line."""
-    sentences, references = record.texts("sentences"), record.texts("references")
-    source = " ".join(sentences[:SENTENCES])
-    return {
-        "id": record.text("id"),
-        "group": record.text("group", default=record.text("id")),
-        "kind": "description",
-        "prompt": f"{source}\nWhat is this package? {BRIEFLY}",
-        "source": source,
-        "references": references,
-        "origin": record.text("origin", default=""),
-    }
-
-
-def language(record: Record) -> Row | None:
-    """In which programming language something is written; None where it does not say."""
-    for sentence in record.texts("sentences"):
-        found = _WRITTEN_IN.search(sentence)
-        if found:
-            return {
-                "id": f"{record.text('id')}-language",
-                "group": record.text("group", default=record.text("id")),
-                "kind": "question",
-                "prompt": f"{sentence}\nWhich programming language is it written in? {BRIEFLY}",
-                "source": sentence,
-                "references": [found[1]],
-                "origin": record.text("origin", default=""),
-            }
-    return None
-
-
-def question(record: Record) -> Row | None:
-    """A question on a passage, of which the prompt holds the sentences around the answer."""
-    context, answers = record.text("context"), record.texts("answers")
-    start = record.integer("answer_start")
-    if not answers:
-        raise record.fault("answers", "expected one text or more, got none")
-    if start < 0 or not context.startswith(answers[0], start):
-        raise record.fault("answer_start", f"at {start} the context does not hold {answers[0]!r}")
-    source = around(context, start, start + len(answers[0]))
-    return {
-        "id": record.text("id"),
-        "group": record.text("title", default=record.text("id")),
-        "kind": "question",
-        "prompt": f"{source}\n{record.text('question')} {BRIEFLY}",
-        "source": source,
-        "references": list(dict.fromkeys(answers)),
-        "origin": record.text("origin", default=""),
-    }
-
-
-SOURCES: Mapping[str, Callable[[Record], Row | None]] = {
-    "descriptions": description,
-    "languages": language,
-    "questions": question,
+SIZES = {
+    "full": Size(),
+    "mixture": Size(train=150, validation=25, test=75),
+    "sample": Size(train=120, validation=40, test=60),
 }
-
-
-def around(text: str, start: int, end: int) -> str:
-    """The whole sentences that hold the characters from `start` to `end`."""
-    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
-    first = max((place for place in ends if place <= start), default=0)
-    last = min((place for place in ends if place >= end), default=len(text))
-    return text[first:last].strip()
 
 
 def build(sources: Mapping[str, str], out: Path, size: Size) -> dict[str, Any]:
@@ -167,7 +99,7 @@ def _rows(name: str, file: Path, count: int) -> list[Row]:
     usable = [row for row in found if len(row["source"]) <= CHARS]
     if not usable:
         raise DataError(f"{file}: gives no row of {name}")
-    return sorted(usable, key=lambda row: hashlib.sha256(row["id"].encode()).digest())[:count]
+    return sorted(usable, key=lambda row: by_hash(row["id"]))[:count]
 
 
 def _digest(file: Path) -> str:

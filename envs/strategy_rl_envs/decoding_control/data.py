@@ -51,13 +51,16 @@ class Row:
     keywords: tuple[str, ...]
     window: tuple[int, int] | None
 
-    def facts(self, place: int, output: str, num_tokens: int) -> dict[str, Any]:
+    def facts(
+        self, place: int, output: str, num_tokens: int, surprisal: float = 0.0
+    ) -> dict[str, Any]:
         """What reward functions may know of an episode that is over.
 
         Args:
             place: Number of the row in its split.
             output: The text.
             num_tokens: Tokens that the model wrote.
+            surprisal: Of what was drawn, to the model as it is: mean, nats.
         """
         return {
             "output": output,
@@ -70,6 +73,7 @@ class Row:
             "kind": self.kind,
             "row": place,
             "num_tokens": num_tokens,
+            "surprisal": surprisal,
         }
 
 

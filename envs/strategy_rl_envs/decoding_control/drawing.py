@@ -6,7 +6,7 @@ Every row is computed from its own scores, setting and number: its neighbours do
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -24,11 +24,15 @@ class Controls:
         temperature: (B,) float32; 0 takes the most probable token.
         top_p: (B,) float64.
         penalty: (B,) float32.
+        keyword_bonus: (B,) float32.
+        end_bonus: (B,) float32.
     """
 
     temperature: Tensor
     top_p: Tensor
     penalty: Tensor
+    keyword_bonus: Tensor
+    end_bonus: Tensor
 
     @classmethod
     def of(cls, settings: Sequence[Setting], device: torch.device | str = "cpu") -> Controls:
@@ -42,14 +46,23 @@ class Controls:
             column("temperature", torch.float32),
             column("top_p", torch.float64),
             column("repetition_penalty", torch.float32),
+            column("keyword_bonus", torch.float32),
+            column("end_bonus", torch.float32),
         )
 
     def take(self, rows: Tensor) -> Controls:
         """Those of some rows."""
-        return Controls(self.temperature[rows], self.top_p[rows], self.penalty[rows])
+        return Controls(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
-def draw(logits: Tensor, ids: Tensor, controls: Controls, uniforms: Tensor) -> Tensor:
+def draw(
+    logits: Tensor,
+    ids: Tensor,
+    controls: Controls,
+    uniforms: Tensor,
+    keyword_ids: Sequence[Sequence[int]],
+    end_ids: Sequence[int],
+) -> Tensor:
     """One token a row, int64 (B,).
 
     Args:
@@ -57,8 +70,12 @@ def draw(logits: Tensor, ids: Tensor, controls: Controls, uniforms: Tensor) -> T
         ids: Int64 (B, L): the tokens of prompt and text; shorter rows repeat any of theirs.
         controls: How each row is drawn.
         uniforms: Float64 (B,) in [0, 1).
+        keyword_ids: The tokens that `keyword_bonus` is for, by row.
+        end_ids: The tokens that `end_bonus` is for.
     """
     scores = penalised(logits, ids, controls.penalty)
+    scores = raised(scores, keyword_ids, controls.keyword_bonus)
+    scores = raised(scores, [end_ids] * len(scores), controls.end_bonus)
     tokens = scores.argmax(-1)
     hot = (controls.temperature > 0).nonzero().squeeze(-1)
     if len(hot):
@@ -83,6 +100,23 @@ def penalised(logits: Tensor, ids: Tensor, penalty: Tensor) -> Tensor:
     seen = logits.gather(1, ids)
     factor = penalty[:, None]
     return logits.scatter(1, ids, torch.where(seen < 0, seen * factor, seen / factor))
+
+
+def raised(scores: Tensor, ids: Sequence[Sequence[int]], bonus: Tensor) -> Tensor:
+    """Scores with a row's bonus on its tokens.
+
+    Args:
+        scores: Float32 (B, V).
+        ids: Different tokens, by row.
+        bonus: (B,); 0 changes nothing.
+    """
+    rows = [row for row, value in enumerate(bonus.tolist()) if value and ids[row]]
+    if not rows:
+        return scores
+    scores = scores.clone()
+    for row in rows:
+        scores[row, list(ids[row])] += bonus[row]
+    return scores
 
 
 def nucleus(scores: Tensor, top_p: Tensor) -> Tensor:
@@ -135,3 +169,13 @@ def pick(scores: Tensor, uniforms: Tensor) -> Tensor:
     cumulative = scores.softmax(-1).cumsum(-1, dtype=torch.float64)
     wanted = uniforms * cumulative[:, -1]
     return torch.searchsorted(cumulative, wanted[:, None], right=True).squeeze(1)
+
+
+def surprisals(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Minus the log-probability of each token to the model as it is, nats, (B,).
+
+    Args:
+        logits: Float32 (B, V).
+        tokens: Int64 (B,).
+    """
+    return logits.logsumexp(-1) - logits.gather(1, tokens[:, None]).squeeze(1)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from strategy_rl_envs.decoding_control.language import Ids, Language, load_langu
 from strategy_rl_envs.decoding_control.observing import Array, Observer
 from strategy_rl_envs.decoding_control.reading import Reader, TokenFacts
 from strategy_rl_envs.decoding_control.surface import Text
+from strategy_rl_envs.decoding_control.targets import Target
 from strategy_rl_envs.decoding_control.task import Task
 from strategy_rl_envs.decoding_control.writing import Order, Writer
 from strategy_rl_envs.kit.errors import SettingError
@@ -45,15 +47,22 @@ class _Episode:
     place: int  # of the row
     row: Row
     prompt: frozenset[int]
+    target: Target
     rng: np.random.Generator
     tokens: list[int] = field(default_factory=list)
+    surprisals: list[float] = field(default_factory=list)
     choice: tuple[int, ...] | None = None
     shown: str = ""  # as far as the text was told
     over: bool = False
 
     @property
     def text(self) -> Text:
-        return Text(self.prompt, self.tokens, self.choice)
+        return Text(self.prompt, self.tokens, self.choice, self.target)
+
+    @property
+    def surprisal(self) -> float:
+        """Mean, nats; 0 of an empty text."""
+        return fmean(self.surprisals) if self.surprisals else 0.0
 
 
 class Episodes:
@@ -79,7 +88,9 @@ class Episodes:
         self._prompts = _read_prompts(task.split, language, how.template, how.max_new_tokens)
         self._prefix = _shared(self._prompts)
         facts = TokenFacts(language.tokenizer)
-        observer = Observer(language.head, facts, task.menu, how.max_new_tokens, language.end_ids)
+        observer = Observer(
+            language.head, facts, task.menu, how.max_new_tokens, language.end_ids, how.targets
+        )
         self.feature_names = observer.feature_names
         self._writer = Writer(language, observer)
         self._slots: dict[int, _Episode] = {}
@@ -92,6 +103,10 @@ class Episodes:
     def tokens(self, slot: int) -> tuple[int, ...]:
         """What a slot has written, without an end token."""
         return tuple(self._slots[slot].tokens) if slot in self._slots else ()
+
+    def surprisal(self, slot: int) -> float:
+        """Of what a slot has drawn, to the model as it is: mean, nats; 0 of nothing."""
+        return self._slots[slot].surprisal
 
     def text_of(self, tokens: Sequence[int]) -> str:
         """Tokens as the text that rewards are told."""
@@ -109,8 +124,10 @@ class Episodes:
         """
         prompts = [self._prompts[row] for row in rows]
         started = {}
-        for slot, row, rng, ids in zip(slots, rows, rngs, prompts, strict=True):
-            started[slot] = _Episode(row, self.task.split.rows[row], frozenset(ids), rng)
+        for slot, place, rng, ids in zip(slots, rows, rngs, prompts, strict=True):
+            row = self.task.split.rows[place]
+            target = self.reader.target(row.keywords, row.window)
+            started[slot] = _Episode(place, row, frozenset(ids), target, rng)
         self._writer.begin(slots, prompts, self._prefix, self.task.writing.max_new_tokens)
         self._slots |= started
         seen = self._writer.observe({slot: e.text for slot, e in started.items()})
@@ -140,6 +157,7 @@ class Episodes:
         }
         for slot, written in self._writer.write(orders).items():
             played[slot].tokens += written.tokens
+            played[slot].surprisals += written.surprisals
             played[slot].over = written.over
         return self._outcomes(played)
 
@@ -147,17 +165,13 @@ class Episodes:
         how = self.task.writing
         left = how.max_new_tokens - len(episode.tokens)
         count = min(how.hold, left)
-        return Order(setting, episode.rng.random(count), closes=count == left)
+        return Order(setting, episode.text, episode.rng.random(count), closes=count == left)
 
     def _outcomes(self, played: Mapping[int, _Episode]) -> dict[int, Outcome]:
         texts = {slot: self.text_of(episode.tokens) for slot, episode in played.items()}
         seen = self._writer.observe({s: e.text for s, e in played.items() if not e.over})
-        over = [slot for slot, episode in played.items() if episode.over]
-        facts = {
-            slot: played[slot].row.facts(played[slot].place, texts[slot], len(played[slot].tokens))
-            for slot in over
-        }
-        scores = dict(zip(over, self.task.reward.score_many(list(facts.values())), strict=True))
+        facts = {s: _facts(episode, texts[s]) for s, episode in played.items() if episode.over}
+        scores = dict(zip(facts, self.task.reward.score_many(list(facts.values())), strict=True))
         outcomes = {}
         for slot, episode in played.items():
             info = self._info(episode)
@@ -177,6 +191,11 @@ class Episodes:
         if expert is not None and not episode.over:
             info["expert_action"] = copy(expert)
         return info
+
+
+def _facts(episode: _Episode, text: str) -> dict[str, Any]:
+    """What rewards may know of an episode that is over."""
+    return episode.row.facts(episode.place, text, len(episode.tokens), episode.surprisal)
 
 
 def _news(episode: _Episode, text: str) -> str:

@@ -20,7 +20,7 @@ from gymnasium import spaces
 
 from strategy_rl_envs.kit.errors import SettingError, choices
 
-KNOBS = ("temperature", "top_p", "repetition_penalty")
+KNOBS = ("temperature", "top_p", "repetition_penalty", "keyword_bonus", "end_bonus")
 MOST_ACTIONS = 1000
 DEFAULT_KNOBS: Mapping[str, Any] = {
     "temperature": [0.0, 0.7],
@@ -33,8 +33,16 @@ _LIMITS = {
     "temperature": (0.0, 10.0, True),
     "top_p": (0.0, 1.0, False),
     "repetition_penalty": (0.0, 10.0, False),
+    "keyword_bonus": (0.0, 100.0, True),
+    "end_bonus": (-100.0, 100.0, True),
 }
-_SHORT = {"temperature": "T", "top_p": "p", "repetition_penalty": "r"}
+_SHORT = {
+    "temperature": "T",
+    "top_p": "p",
+    "repetition_penalty": "r",
+    "keyword_bonus": "keywords",
+    "end_bonus": "end",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +54,17 @@ class Setting:
         top_p: Draw among the fewest tokens that hold this much probability, in (0, 1].
         repetition_penalty: By how much scores of tokens that stand in the prompt or the text are
             lowered; 1: not at all.
+        keyword_bonus: Added to the scores of tokens that begin a missing keyword of the row, or go
+            on with it.
+        end_bonus: Added to the scores of tokens that end the text; below 0 it is held back.
         stop: End the text here; the rest does not matter then.
     """
 
     temperature: float = 0.0
     top_p: float = 1.0
     repetition_penalty: float = 1.0
+    keyword_bonus: float = 0.0
+    end_bonus: float = 0.0
     stop: bool = False
 
     def __str__(self) -> str:
@@ -61,11 +74,12 @@ class Setting:
         shown += [
             f"{_SHORT[knob]} {getattr(self, knob):g}"
             for knob in KNOBS[1:]
-            if getattr(self, knob) != 1
+            if getattr(self, knob) != _PLAIN[knob]
         ]
         return ", ".join(shown)
 
 
+_PLAIN = {field.name: field.default for field in fields(Setting)}
 STOP = Setting(stop=True)
 
 

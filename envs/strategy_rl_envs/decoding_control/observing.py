@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from strategy_rl_envs.decoding_control.knobs import Menu
-from strategy_rl_envs.decoding_control.surface import SURFACE, Facts, Text, surface
+from strategy_rl_envs.decoding_control.surface import SURFACE, Facts, Text, count_words, surface
+from strategy_rl_envs.decoding_control.targets import TARGETS
 
 NUM_DIRECTIONS = 48
 NUM_START = 12  # of them also as they were at the prompt's end
@@ -111,6 +112,7 @@ class Observer:
         menu: What can be chosen.
         max_new_tokens: The most tokens of a text.
         end_ids: Tokens that end one.
+        targets: Whether the policy is told what each text is to reach.
 
     Attributes:
         feature_names: F names, in the order of an observation's entries.
@@ -124,7 +126,9 @@ class Observer:
         menu: Menu,
         max_new_tokens: int,
         end_ids: Collection[int],
+        targets: bool = False,
     ) -> None:
+        self._targets = targets
         self._directions = directions(head, NUM_DIRECTIONS)
         bias = head.bias
         self._origin = None if bias is None else bias @ self._directions
@@ -139,6 +143,7 @@ class Observer:
                 for name, size in zip(menu.factors, menu.sizes, strict=True)
                 for value in range(size)
             ),
+            *(TARGETS if targets else ()),
         )
         self.size = len(self.feature_names)
 
@@ -167,7 +172,11 @@ class Observer:
         )
         likeliest = logits.argmax(-1).tolist()
         narrow = [
-            [*surface(text, token, self._facts, self._limit), *self._last(text)]
+            [
+                *surface(text, token, self._facts, self._limit),
+                *self._last(text),
+                *self._target(text),
+            ]
             for text, token in zip(texts, likeliest, strict=True)
         ]
         return np.concatenate([wide.cpu().numpy(), np.array(narrow, dtype=np.float32)], 1)
@@ -189,6 +198,12 @@ class Observer:
         entropy = -(probs * logprobs.clamp(min=-1e9)).sum(-1)  # 0 times -inf counts as 0
         ended = probs[:, self._ends].sum(-1)
         return torch.stack([entropy / NATS, top[:, 0], top[:, 0] - top[:, 1], ended], 1)
+
+    def _target(self, text: Text) -> list[float]:
+        if not self._targets:
+            return []
+        words = count_words(text.tokens, self._facts)
+        return text.target.seen(text.tokens, words, self._limit)
 
     def _last(self, text: Text) -> list[float]:
         """The last action, one-hot by factor; zeros before the first."""

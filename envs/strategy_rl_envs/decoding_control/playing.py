@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium import spaces
 
-from strategy_rl_envs.decoding_control.knobs import Menu
-from strategy_rl_envs.decoding_control.rivals import Fixed, Heuristic
+from strategy_rl_envs.decoding_control.rivals import ByTarget, Fixed, Heuristic, closest
 from strategy_rl_envs.decoding_control.task import Task, make_task
 from strategy_rl_envs.kit.errors import SettingError
 from strategy_rl_envs.kit.splits import split_file
@@ -90,9 +89,9 @@ def _written(
     """Slots that write, with the experts and rivals that a search has found."""
     from strategy_rl_envs.decoding_control.episodes import Episodes
 
-    rivals: dict[str, Heuristic] = {"greedy": Fixed(_greedy(task.menu))}
     if best_static is None:
-        return Episodes(task), rivals
+        episodes = Episodes(task)
+        return episodes, _untuned(task, episodes)
     from strategy_rl_envs.decoding_control.findings import heuristic_of, inputs_of, load_findings
 
     inputs = inputs_of(task)
@@ -101,6 +100,7 @@ def _written(
         found = load_findings(best_static, split, inputs)
         task = replace(task, experts=found.experts(task.menu, [row.id for row in task.split.rows]))
     episodes, train = Episodes(task), load_findings(best_static, "train", inputs)
+    rivals = _untuned(task, episodes)
     for name, static in (("static_best", True), ("entropy", False)):
         best = train.best(static=static)
         if best is not None:
@@ -109,11 +109,9 @@ def _written(
     return episodes, rivals
 
 
-def _greedy(menu: Menu) -> Any:
-    """The action that comes closest to the most probable token each time."""
-
-    def distance(action: Any) -> tuple[float, float]:
-        setting = menu.setting(action)
-        return setting.temperature, abs(setting.repetition_penalty - 1)
-
-    return min((a for a in menu.actions if not menu.setting(a).stop), key=distance)
+def _untuned(task: Task, episodes: Episodes) -> dict[str, Heuristic]:
+    """Rules that need no training rows."""
+    rivals: dict[str, Heuristic] = {"greedy": Fixed(closest(task.menu))}
+    if task.writing.targets:
+        rivals["by_target"] = ByTarget(task.menu, episodes.feature_names)
+    return rivals

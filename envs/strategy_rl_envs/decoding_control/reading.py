@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from strategy_rl_envs.decoding_control.targets import Target, spelled
 from strategy_rl_envs.kit.errors import SettingError, one_of
 
 TEMPLATES = ("auto", "chat", "plain")
@@ -61,6 +62,11 @@ class Reader:
             list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return found
+
+    def target(self, keywords: Iterable[str], window: tuple[int, int] | None) -> Target:
+        """What a text is to reach, in tokens."""
+        found = (spelled(_encodable(word), self._plain) for word in keywords)
+        return Target(tuple(found), window)
 
     def _parts(self, text: str) -> list[int]:
         before, _, after = self._rendered(_MARK).partition(_MARK)

@@ -1,8 +1,9 @@
 """Texts that a model has written to their end, kept on disk with what was seen at every decision.
 
-A recording is a folder, named by what it depends on: model, data, how texts are written. It is made
-in parts of some rows, each a safetensors file, so that making it can be interrupted; the manifest
-comes last and holds the parts' digests.
+A recording is a folder, named by what it depends on: model, data, how texts are written, which
+features are seen. Where one of them changes, another is made. It is made in parts of some rows,
+each a safetensors file, so that making it can be interrupted; the manifest comes last and holds
+the parts' digests.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +26,12 @@ from safetensors.numpy import save_file
 from strategy_rl_envs.kit.errors import DataError
 from strategy_rl_envs.kit.writer import write_manifest
 
-SCHEMA = 1
+SCHEMA = 2  # raise it too where features of the same names come to hold other values
 PART_ROWS = 64
 MANIFEST = "manifest.json"
 _WHOLE = "delete the folder, and it is made again"
+
+Value = TypeVar("Value")
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +46,7 @@ class Recording:
         starts: Int64 (N + 1,); text i has the decisions `starts[i]` to `starts[i + 1]`.
         tokens: By text, the token ids to the end.
         texts: By text, as it stands at each decision, and at last the whole.
+        surprisals: Of what stands there, mean, nats; as many as `texts`.
     """
 
     feature_names: tuple[str, ...]
@@ -50,6 +54,7 @@ class Recording:
     starts: NDArray[np.int64]
     tokens: tuple[tuple[int, ...], ...]
     texts: tuple[tuple[str, ...], ...]
+    surprisals: tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -60,11 +65,13 @@ class Written:
         observations: Float32 (decisions, F).
         tokens: Ids to the end.
         texts: One more than decisions.
+        surprisals: As many as `texts`.
     """
 
     observations: NDArray[np.float32]
     tokens: tuple[int, ...]
     texts: tuple[str, ...]
+    surprisals: tuple[float, ...]
 
 
 def cache_folder(inputs: Mapping[str, Any]) -> Path:
@@ -90,6 +97,7 @@ def write_part(path: Path, feature_names: Sequence[str], written: Sequence[Writt
         "decisions": np.array([len(text.observations) for text in written], np.int64),
         "tokens": np.array([token for text in written for token in text.tokens], np.int64),
         "counts": np.array([len(text.tokens) for text in written], np.int64),
+        "surprisals": np.array([nats for text in written for nats in text.surprisals]),
     }
     said = {
         "feature_names": json.dumps(list(feature_names)),
@@ -122,6 +130,7 @@ def read_part(path: Path, num_rows: int) -> Recording:
         texts = tuple(map(tuple, json.loads(said["texts"])))
         seen, tokens = found["observations"], found["tokens"].tolist()
         decisions, counts = found["decisions"], found["counts"].tolist()
+        nats = found["surprisals"]
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise DataError(f"{path}: cannot be read: {error!r}; {_WHOLE}") from error
     fits = (
@@ -131,12 +140,19 @@ def read_part(path: Path, num_rows: int) -> Recording:
         and len(decisions) == len(counts) == len(texts) == num_rows
         and [len(text) - 1 for text in texts] == decisions.tolist()
         and sum(counts) == len(tokens)
+        and nats.shape == (decisions.sum() + num_rows,)
+        and bool(np.isfinite(nats).all())
     )
     if not fits or decisions.min() < 1:
         raise DataError(f"{path}: its pieces do not fit each other; {_WHOLE}")
-    ends = np.cumsum(counts).tolist()
-    split = tuple(tuple(tokens[end - count : end]) for end, count in zip(ends, counts, strict=True))
-    return Recording(names, seen, _starts(decisions), split, texts)
+    return Recording(
+        names,
+        seen,
+        _starts(decisions),
+        _parted(tokens, counts),
+        texts,
+        _parted(nats.tolist(), (decisions + 1).tolist()),
+    )
 
 
 def missing_parts(folder: Path, num_rows: int) -> Iterator[tuple[Path, range]]:
@@ -198,7 +214,14 @@ def load_recording(folder: Path) -> Recording:
         _starts(np.concatenate([np.diff(part.starts) for part in parts])),
         tuple(text for part in parts for text in part.tokens),
         tuple(text for part in parts for text in part.texts),
+        tuple(text for part in parts for text in part.surprisals),
     )
+
+
+def _parted(values: Sequence[Value], counts: Sequence[int]) -> tuple[tuple[Value, ...], ...]:
+    """Values of texts that follow each other, by text."""
+    ends = np.cumsum(counts).tolist()
+    return tuple(tuple(values[end - n : end]) for end, n in zip(ends, counts, strict=True))
 
 
 def _starts(decisions: NDArray[np.int64]) -> NDArray[np.int64]:

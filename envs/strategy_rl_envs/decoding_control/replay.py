@@ -7,6 +7,7 @@ same text. `Replay` gives the episodes that `episodes.Episodes` would, without t
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
@@ -19,6 +20,7 @@ import numpy as np
 
 from strategy_rl_envs.decoding_control.episodes import Episodes, Outcome
 from strategy_rl_envs.decoding_control.language import fingerprint
+from strategy_rl_envs.decoding_control.observing import CERTAINTY, NUM_DIRECTIONS, NUM_START
 from strategy_rl_envs.decoding_control.recordings import (
     SCHEMA,
     Recording,
@@ -32,6 +34,8 @@ from strategy_rl_envs.decoding_control.recordings import (
 )
 from strategy_rl_envs.decoding_control.rivals import stopping_rivals
 from strategy_rl_envs.decoding_control.stopping import Mask, Stops
+from strategy_rl_envs.decoding_control.surface import SURFACE
+from strategy_rl_envs.decoding_control.targets import TARGETS
 from strategy_rl_envs.decoding_control.task import Task
 from strategy_rl_envs.kit.errors import SettingError
 
@@ -203,21 +207,33 @@ def _stops_at_last(task: Task) -> Stops:
 
 def _facts(task: Task, recording: Recording, place: int, decision: int) -> dict[str, Any]:
     written = min(decision * task.writing.hold, len(recording.tokens[place]))
-    return task.split.rows[place].facts(place, recording.texts[place][decision], written)
+    text, nats = recording.texts[place][decision], recording.surprisals[place][decision]
+    return task.split.rows[place].facts(place, text, written, nats)
 
 
 def _inputs(task: Task) -> dict[str, Any]:
     """All that the recorded texts and numbers depend on."""
     how, (go, _) = task.writing, go_and_stop(task)
-    prompts = hashlib.sha256("\0".join(row.prompt for row in task.split.rows).encode("utf-8"))
+    asked = [(row.prompt, row.keywords, row.window) for row in task.split.rows]
     return {
         "schema": SCHEMA,
         "model": fingerprint(how.model),
-        "prompts": prompts.hexdigest(),
+        "prompts": hashlib.sha256(json.dumps(asked).encode()).hexdigest(),
+        "features": features_of(task),
         "setting": asdict(task.menu.setting(go)),
         "action": [list(task.menu.choice(go)), list(task.menu.sizes), list(task.menu.factors)],
         **{name: getattr(how, name) for name in ("hold", "max_new_tokens", "template", "dtype")},
     }
+
+
+def features_of(task: Task) -> list[str]:
+    """What is seen, as far as it can be told without the model and the menu."""
+    return [
+        *(f"{NUM_DIRECTIONS} of state", f"{NUM_START} of start"),
+        *(f"{name}{when}" for when in ("", "_before") for name in CERTAINTY),
+        *SURFACE,
+        *(TARGETS if task.writing.targets else ()),
+    ]
 
 
 def _record(task: Task, folder: Path, inputs: Mapping[str, Any]) -> None:
@@ -238,11 +254,14 @@ def _write(episodes: Episodes, rows: Sequence[int], go: Any) -> list[Written]:
     started = episodes.begin(range(len(rows)), rows, rngs)
     seen = {slot: [outcome.obs] for slot, outcome in started.items()}
     texts = {slot: [episodes.text_of(())] for slot in started}
+    nats = {slot: [0.0] for slot in started}
     while episodes.running:
         for slot, outcome in episodes.play(dict.fromkeys(episodes.running, go)).items():
             texts[slot].append(episodes.text_of(episodes.tokens(slot)))
+            nats[slot].append(episodes.surprisal(slot))
             if not outcome.terminated:
                 seen[slot].append(outcome.obs)
     return [
-        Written(np.array(seen[slot]), episodes.tokens(slot), tuple(texts[slot])) for slot in started
+        Written(np.array(seen[slot]), episodes.tokens(slot), tuple(texts[slot]), tuple(nats[slot]))
+        for slot in started
     ]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from strategy_rl_envs.decoding_control.knobs import Menu
 from strategy_rl_envs.decoding_control.stopping import (
     Observations,
     Rule,
@@ -22,6 +23,7 @@ from strategy_rl_envs.decoding_control.stopping import (
     fit_longstaff_schwartz,
     threshold_rules,
 )
+from strategy_rl_envs.decoding_control.targets import TARGETS
 
 Heuristic = Callable[[Any, np.random.Generator], Any]
 
@@ -40,6 +42,56 @@ class Fixed:
     def __call__(self, obs: Any, rng: np.random.Generator) -> Any:
         """The action."""
         return self._action
+
+
+class ByTarget:
+    """What one would write by hand where a text has something to reach.
+
+    It pushes the keywords while one is missing, holds the end back until the text has all that is
+    wanted, and then stops at the first end of a sentence, or once there are too many words.
+
+    Args:
+        menu: What can be chosen.
+        feature_names: Of an observation's entries, `targets.TARGETS` among them.
+    """
+
+    def __init__(self, menu: Menu, feature_names: Sequence[str]) -> None:
+        self._columns = {name: feature_names.index(name) for name in (*TARGETS, SENTENCE)}
+        settings = [menu.setting(action) for action in menu.actions]
+        writes = [setting for setting in settings if not setting.stop]
+        push = min((s.keyword_bonus for s in writes if s.keyword_bonus > 0), default=0.0)
+        hold = min(s.end_bonus for s in writes)
+        self._actions = {
+            (missing, short): closest(menu, push * missing, min(0.0, hold) * short)
+            for missing in (False, True)
+            for short in (False, True)
+        }
+        self._stop = next((a for a in menu.actions if menu.setting(a).stop), None)
+
+    def __call__(self, obs: Any, rng: np.random.Generator) -> Any:
+        """The action for an observation."""
+        seen = {name: float(obs[column]) for name, column in self._columns.items()}
+        missing = seen["keywords_missing"] > 0
+        short = missing or seen["words_to_window"] > 0
+        is_done = seen["words_left"] <= 0 or (not short and seen[SENTENCE] > 0)
+        if is_done and self._stop is not None:
+            return self._stop
+        return self._actions[missing, short]
+
+
+def closest(menu: Menu, keyword_bonus: float = 0.0, end_bonus: float = 0.0) -> Any:
+    """The action with these bonuses that comes closest to the most probable token each time."""
+
+    def distance(action: Any) -> tuple[float, ...]:
+        setting = menu.setting(action)
+        return (
+            abs(setting.keyword_bonus - keyword_bonus),
+            abs(setting.end_bonus - end_bonus),
+            setting.temperature,
+            abs(setting.repetition_penalty - 1),
+        )
+
+    return min((a for a in menu.actions if not menu.setting(a).stop), key=distance)
 
 
 class Stopping:

@@ -3,11 +3,12 @@
     python -m strategy_rl_envs.decoding_control.search experiment.yaml --model FOLDER \
         --out "data/search.{split}.jsonl" --split train --rows 200
 
-The file holds what an experiment says: `task.settings` and, where it is given, `reward`. Every
-action of the menu that does not stop at once is tried, on rows spread over the split; `--rules`
-then tries, with the best of them, rules that go by the entropy of the next token. `findings` tells
-what is written; the environment takes it as `best_static`. What stands in the file is not done
-again, so that a search can be interrupted.
+The file is that of an experiment: its `task.settings` count and, where it is given, `reward`; it
+may extend others. A model that a package carries is given by its folder, which `strategy-rl models
+NAME` prints. Every action of the menu that does not stop at once is tried, on rows spread over the
+split; `--rules` then tries, with the best of them, rules that go by the entropy of the next token.
+`findings` tells what is written; the environment takes it as `best_static`. What stands in the file
+is not done again, so that a search can be interrupted.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from strategy_rl_envs.decoding_control.episodes import Episodes
+from strategy_rl_envs.decoding_control.experiment import read_experiment
 from strategy_rl_envs.decoding_control.findings import (
     INPUTS,
     Findings,
@@ -180,26 +182,6 @@ def _line(task: Task, job: Job, reward: float, info: Mapping[str, Any]) -> dict[
     }
 
 
-def _read_experiment(path: Path, model: str | None) -> tuple[dict[str, Any], Any]:
-    """Settings and reward of an experiment file.
-
-    Raises:
-        SettingError: It cannot be read, or is more than one file.
-    """
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        settings = dict(content["task"]["settings"])
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise SettingError(f"{path}: expected task.settings: {error!r}") from error
-    if "extends" in content:
-        raise SettingError(f"{path}: extends another file; name one that holds all settings")
-    for name in ("replay", "best_static"):
-        settings.pop(name, None)
-    return settings | ({"model": model} if model else {}), content.get("reward")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 2 where the input is refused."""
     parser = argparse.ArgumentParser(
@@ -214,7 +196,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rules", action="store_true", help="try rules by entropy too")
     given = parser.parse_args(arguments)
     try:
-        settings, reward = _read_experiment(given.experiment, given.model)
+        settings, reward = read_experiment(given.experiment, given.model)
+        for name in ("replay", "best_static"):  # what is searched for, or goes without
+            settings.pop(name, None)
         task = make_task(given.split, reward, **settings)
         episodes = Episodes(task)
         rows = spread_rows(len(task.split.rows), given.rows)

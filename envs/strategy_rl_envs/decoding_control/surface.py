@@ -6,6 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from strategy_rl_envs.decoding_control.targets import NO_TARGET, Target
+
 RECENT = 8  # tokens that are looked at for repetition
 
 # What `surface` gives. `next` is the most probable next token, `last` the last one written.
@@ -41,11 +43,13 @@ class Text:
         prompt: The ids that stand in the prompt.
         tokens: Ids written so far, without an end token.
         choice: Index of each factor of the last action (`Menu.choice`); None before the first.
+        target: What it is to reach.
     """
 
     prompt: Collection[int]
     tokens: Sequence[int]
     choice: Sequence[int] | None = None
+    target: Target = NO_TARGET
 
 
 def surface(text: Text, likeliest: int, facts: Facts, max_new_tokens: int) -> list[float]:
@@ -72,6 +76,11 @@ def surface(text: Text, likeliest: int, facts: Facts, max_new_tokens: int) -> li
         written,
         1.0 - written,
     ]
+
+
+def count_words(tokens: Sequence[int], facts: Facts) -> int:
+    """Tokens that begin a word; the first one always does."""
+    return sum(place == 0 or facts.begins_word(token) for place, token in enumerate(tokens))
 
 
 def _recently_repeated(tokens: Sequence[int]) -> float:

@@ -30,6 +30,7 @@ class Writing:
         max_new_tokens: The most tokens of a text, the end token included.
         template: `chat` for the model's own chat template, `plain` for the prompt as it is; `auto`:
             `chat` where there is one.
+        targets: Whether the policy sees what of a row's `keywords` and `window` is still wanted.
         dtype: Of the model's weights, `float32` or `bfloat16`. In bfloat16 the company of other
             episodes may change a text.
         cache_mb: Megabytes of prompts that are kept as the model has read them, at most; a token of
@@ -43,6 +44,7 @@ class Writing:
     hold: int = 4
     max_new_tokens: int = 28
     template: str = "auto"
+    targets: bool = False
     dtype: str = "float32"
     cache_mb: int = 2048
 
@@ -55,6 +57,8 @@ class Writing:
         whole_number("max_new_tokens", self.max_new_tokens, 1, MOST_TOKENS)
         whole_number("cache_mb", self.cache_mb, 0)
         one_of("template", self.template, TEMPLATES)
+        if not isinstance(self.targets, bool):
+            raise SettingError(f"targets: expected true or false, got {self.targets!r}")
         one_of("dtype", self.dtype, DTYPES)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from strategy_rl_envs.decoding_control.cache import Rows, without
-from strategy_rl_envs.decoding_control.drawing import Controls, draw
+from strategy_rl_envs.decoding_control.drawing import Controls, draw, surprisals
 from strategy_rl_envs.decoding_control.knobs import Setting
 from strategy_rl_envs.decoding_control.language import Ids, Language
 from strategy_rl_envs.decoding_control.observing import Array, Observer
@@ -27,11 +27,13 @@ class Order:
 
     Attributes:
         setting: How.
+        text: What stands there so far.
         uniforms: Float64 (T,) in [0, 1): a number for each token, one at least.
         closes: Whether the text is over after so many tokens.
     """
 
     setting: Setting
+    text: Text
     uniforms: NDArray[np.float64]
     closes: bool
 
@@ -43,10 +45,12 @@ class Written:
     Attributes:
         tokens: Without an end token.
         over: Whether the text is over.
+        surprisals: Of what was drawn, an end token included, to the model as it is; nats.
     """
 
     tokens: list[int] = field(default_factory=list)
     over: bool = False
+    surprisals: list[float] = field(default_factory=list)
 
 
 class Writer:
@@ -100,9 +104,13 @@ class Writer:
         controls = Controls.of([order.setting for order in own])
         for step in range(max((len(order.uniforms) for order in own), default=0)):
             uniforms = torch.tensor([orders[slot].uniforms[step] for slot in self._slots])
-            tokens = draw(self._logits, self._rows.ids, controls, uniforms)
+            wanted = [_wanted(orders[slot], written[slot]) for slot in self._slots]
+            ends = self._language.end_ids
+            tokens = draw(self._logits, self._rows.ids, controls, uniforms, wanted, ends)
+            nats = surprisals(self._logits, tokens).tolist()
             over = []
             for row, (slot, token) in enumerate(zip(self._slots, tokens.tolist(), strict=True)):
+                written[slot].surprisals.append(nats[row])
                 if self._take(token, step, orders[slot], written[slot]):
                     over.append(row)
             left = self._leave(over)
@@ -146,6 +154,13 @@ class Writer:
             self._logits, self._previous = self._logits[kept], self._previous[kept]
             self._starts = self._starts[kept]
         return kept
+
+
+def _wanted(order: Order, written: Written) -> list[int]:
+    """The tokens that a setting's keyword bonus is for."""
+    if not order.setting.keyword_bonus:
+        return []
+    return order.text.target.next_ids([*order.text.tokens, *written.tokens])
 
 
 def _joined(old: Tensor, new: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import pytest
 
 from strategy_rl_envs.decoding_control import build
 from strategy_rl_envs.decoding_control.data import SAMPLE, load_split
+from strategy_rl_envs.decoding_control.sources import LENGTHS, around
 from strategy_rl_envs.kit.errors import DataError
 
 FULL = {
@@ -35,7 +36,7 @@ def load(tmp_path):
 def test_a_row_gives_rewards_all_that_it_holds(load):
     row = load(FULL).rows[0]
     assert (row.id, row.group) == ("a", "g")
-    assert row.facts(7, "red", 2) == {
+    assert row.facts(7, "red", 2, 0.5) == {
         "output": "red",
         "prompt": "Foxes are red. Which colour?",
         "source": "Foxes are red.",
@@ -46,6 +47,7 @@ def test_a_row_gives_rewards_all_that_it_holds(load):
         "kind": "question",
         "row": 7,
         "num_tokens": 2,
+        "surprisal": 0.5,
     }
 
 
@@ -116,7 +118,10 @@ CONTEXT = "A fox came. It was 3.5 feet long, Dr Po said. It left!  Nobody saw it
 )
 def test_a_question_is_asked_of_the_sentences_that_hold_its_answer(part, sentences):
     start = CONTEXT.index(part)
-    assert build.around(CONTEXT, start, start + len(part)) == sentences
+    assert around(CONTEXT, start, start + len(part)) == sentences
+
+
+COPIED = "The third sentence is long enough to be copied."
 
 
 def sources(folder):
@@ -126,7 +131,7 @@ def sources(folder):
             {
                 "id": f"{split}-{number}",
                 "group": f"{split}-g{number}",
-                "sentences": [f"Tool {number} is fine.", "It is written in pure Go.", "Third."],
+                "sentences": [f"Tool {number} is fine.", "It is written in pure Go.", COPIED],
                 "references": [f"fine tool {number}"],
             }
             for number in range(4)
@@ -140,12 +145,25 @@ def sources(folder):
             "answer_start": CONTEXT.index("Dr"),
             "title": split,
         }
-        for name, rows in (("d", documents), ("q", [question])):
+        wanted = [
+            {
+                "id": f"{split}-k{number}",
+                "control": "keywords" if number else "sentiment",
+                "target": {"keywords": ["tool", "fine"], "max_words": 24},
+                "reference": "This tool is fine.",
+            }
+            for number in range(9)
+        ]
+        for name, rows in (("d", documents), ("q", [question]), ("k", wanted)):
             path = folder / f"{name}.{split}.jsonl"
             path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     documents = str(folder / "d.{split}.jsonl")
-    questions = str(folder / "q.{split}.jsonl")
-    return ["--descriptions", documents, "--languages", documents, "--questions", questions]
+    given = {
+        **dict.fromkeys(("descriptions", "languages", "copies", "lists"), documents),
+        "questions": str(folder / "q.{split}.jsonl"),
+        **dict.fromkeys(("keywords", "lengths"), str(folder / "k.{split}.jsonl")),
+    }
+    return [word for name, where in given.items() for word in (f"--{name}", where)]
 
 
 def test_the_builder_gives_the_same_rows_of_every_source_twice(tmp_path, capsys):
@@ -153,7 +171,10 @@ def test_the_builder_gives_the_same_rows_of_every_source_twice(tmp_path, capsys)
         assert build.main([*sources(tmp_path), "--out", str(tmp_path / out)]) == 0
     one, two = ((tmp_path / out / "test.jsonl").read_bytes() for out in ("one", "two"))
     assert one == two
-    expected = 'test: {"descriptions": 3, "languages": 3, "questions": 1}\n'
+    expected = (
+        'test: {"descriptions": 3, "languages": 3, "copies": 3, "lists": 4, '
+        '"keywords": 8, "lengths": 8, "questions": 1}\n'
+    )
     assert capsys.readouterr().out.endswith(expected)
     rows = {row.id: row for row in load_split(tmp_path / "one" / "test.jsonl").rows}
     assert rows["test-0"].source == "Tool 0 is fine. It is written in pure Go."
@@ -164,6 +185,17 @@ def test_the_builder_gives_the_same_rows_of_every_source_twice(tmp_path, capsys)
     assert rows["test-0-language"].source == "It is written in pure Go."
     assert rows["test-0-language"].references == ("Go",)
     assert rows["test-0-language"].group == "test-g0"
+    assert rows["test-0-copy"].prompt.endswith(f'any change:\n"{COPIED}"')
+    assert rows["test-0-copy"].references == (COPIED,)
+    assert (
+        rows["test-0-list"].prompt == "List ten different words that have to do with fine tool 0."
+    )
+    assert rows["test-0-list"].references == ()
+    assert rows["test-k1"].prompt.endswith("all of these words: tool, fine.")
+    assert rows["test-k1"].keywords == ("tool", "fine")
+    lengths = [row for name, row in rows.items() if name.endswith("-length")]
+    assert {row.kind: row.window for row in lengths} == LENGTHS
+    assert all("{} to {} words".format(*row.window) in row.prompt for row in lengths)
     assert rows["test-q"].references == ("Dr Po",)
     assert rows["test-q"].prompt.startswith("It was 3.5 feet long, Dr Po said.\nWho said so?")
 

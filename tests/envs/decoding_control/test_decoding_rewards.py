@@ -28,6 +28,29 @@ def test_the_default_reward_is_the_best_f1_less_a_hundredth_a_token(output, toke
     assert reward.score(ROW.facts(0, output, tokens)).reward == pytest.approx(expected)
 
 
+def test_new_words_are_counted_once_and_without_those_of_the_prompt():
+    row = Row("a", "a", "list", "List words on mail.", "", (), (), None)
+    reward = WeightedReward(COMPONENTS, [{"name": "new_words", "settings": {"target": 4}}], FACTS)
+
+    def paid(output):
+        return reward.score(row.facts(0, output, 9)).reward
+
+    assert paid("Mail, letter; LETTER words") == 1 / 4
+    assert paid("one two three four five six") == 1.0
+    assert paid("") == 0.0
+
+
+def test_rows_with_references_want_facts_and_new_words_abstains():
+    reward = WeightedReward(COMPONENTS, ["new_words", "token_f1"], FACTS)
+    assert reward.score(ROW.facts(0, "red", 1)).values == {"new_words": None, "token_f1": 1.0}
+
+
+def test_surprisal_is_paid_as_it_was_measured():
+    entries = [{"name": "surprisal", "weight": -0.5}, "constant"]
+    reward = WeightedReward(COMPONENTS, entries, FACTS)
+    assert reward.score(ROW.facts(0, "red", 1, 3.0)).reward == 1.0 - 1.5
+
+
 def test_the_control_pays_the_same_whatever_is_written():
     reward = WeightedReward(COMPONENTS, ["constant"], FACTS)
     paid = {reward.score(ROW.facts(0, output, 3)).reward for output in ("", "red", "blue fox")}

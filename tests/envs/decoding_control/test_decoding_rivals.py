@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from strategy_rl_envs.decoding_control.rivals import SIGNALS, grid, stopping_rivals
+from strategy_rl_envs.decoding_control.knobs import Menu
+from strategy_rl_envs.decoding_control.rivals import (
+    SENTENCE,
+    SIGNALS,
+    ByTarget,
+    grid,
+    stopping_rivals,
+)
 from strategy_rl_envs.decoding_control.stopping import (
     FromStep,
     LongstaffSchwartz,
@@ -15,6 +22,7 @@ from strategy_rl_envs.decoding_control.stopping import (
     fit_longstaff_schwartz,
     threshold_rules,
 )
+from strategy_rl_envs.decoding_control.targets import TARGETS
 
 # Two texts of 3 and 2 decisions; the one number seen is that of the decision.
 BY_HAND = Stops(
@@ -170,3 +178,29 @@ def test_rivals_are_fitted_when_they_are_asked_and_once(hold):
     for name in ("static_best", "longstaff_schwartz"):
         assert [rivals[name](obs, rng) for obs in seen[:4]] == ["go", "go", "go", "stop"]
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("missing", "to_window", "left", "ends", "expected"),
+    [
+        (0.5, 0.2, 0.4, 1, "T 0, keywords 3, end -9"),
+        (0.0, 0.2, 0.4, 1, "T 0, end -9"),
+        (0.5, 0.0, 0.4, 1, "T 0, keywords 3, end -9"),
+        (0.0, 0.0, 0.4, 0, "T 0"),
+        (0.0, 0.0, 0.4, 1, "stop"),
+        (0.5, 0.0, 0.0, 0, "stop"),
+    ],
+)
+def test_the_rule_by_target_pushes_holds_and_stops_by_hand(
+    missing, to_window, left, ends, expected
+):
+    menu = Menu.of(knobs={"keyword_bonus": [9, 0, 3], "end_bonus": [0, -9], "stop": True})
+    rule = ByTarget(menu, (SENTENCE, *TARGETS))
+    obs = np.array([ends, missing, 0.0, to_window, left], np.float32)
+    assert menu.name(rule(obs, np.random.default_rng(0))) == expected
+
+
+def test_without_a_stop_the_rule_by_target_goes_on():
+    menu = Menu.of(knobs={"temperature": [0.5, 0.0]})
+    rule = ByTarget(menu, (SENTENCE, *TARGETS))
+    assert menu.name(rule(np.zeros(5, np.float32), np.random.default_rng(0))) == "T 0"

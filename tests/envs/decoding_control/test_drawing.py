@@ -10,7 +10,15 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from strategy_rl_envs.decoding_control.drawing import Controls, draw, nucleus, penalised, pick
+from strategy_rl_envs.decoding_control.drawing import (
+    Controls,
+    draw,
+    nucleus,
+    penalised,
+    pick,
+    raised,
+    surprisals,
+)
 from strategy_rl_envs.decoding_control.knobs import Setting
 
 VOCABULARY = 2000  # more than are sorted at first
@@ -73,14 +81,19 @@ def test_what_is_cut_is_never_drawn_and_the_rest_shares_its_probability():
     scores = torch.tensor([0.1, 0.4, 0.2, 0.3]).log().repeat(4, 1)  # kept: 0.4 and 0.3 of 0.7
     uniforms = torch.tensor([0.0, 0.56, 0.58, 0.999], dtype=torch.float64)
     ids = torch.zeros(4, 1, dtype=torch.int64)
-    assert draw(scores, ids, Controls.of([setting] * 4), uniforms).tolist() == [1, 1, 3, 3]
+    assert draw(scores, ids, Controls.of([setting] * 4), uniforms, [()] * 4, ()).tolist() == [
+        1,
+        1,
+        3,
+        3,
+    ]
 
 
 def test_temperature_zero_takes_the_most_probable_token_after_the_penalty():
     scores = torch.tensor([[3.0, 2.9, 0.0], [3.0, 2.9, 0.0]])
     ids = torch.zeros(2, 1, dtype=torch.int64)
     controls = Controls.of([Setting(), Setting(repetition_penalty=1.1)])
-    assert draw(scores, ids, controls, torch.full((2,), 0.999)).tolist() == [0, 1]
+    assert draw(scores, ids, controls, torch.full((2,), 0.999), [()] * 2, ()).tolist() == [0, 1]
 
 
 def test_the_shares_of_drawn_tokens_are_the_probabilities():
@@ -92,6 +105,8 @@ def test_the_shares_of_drawn_tokens_are_the_probabilities():
         torch.zeros(count, 1, dtype=torch.int64),
         Controls.of([Setting(temperature=0.5)] * count),
         uniforms,
+        [()] * count,
+        (),
     )
     shares = torch.bincount(tokens, minlength=4) / count
     torch.testing.assert_close(shares, (scores[0] / 0.5).softmax(-1), atol=0.01, rtol=0)
@@ -105,11 +120,36 @@ def test_a_row_does_not_depend_on_its_neighbours():
         Setting(temperature=1.0, top_p=0.3, repetition_penalty=1.4),
         Setting(repetition_penalty=1.2),
         Setting(temperature=3.0, top_p=0.999),
+        Setting(temperature=0.7, keyword_bonus=6.0, end_bonus=-4.0),
     ]
-    scores, ids = logits(6, spread=1.0), prompts(6)
-    uniforms = torch.rand(6, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    together = draw(scores, ids, Controls.of(settings), uniforms).tolist()
-    for row in range(6):
+    scores, ids = logits(7, spread=1.0), prompts(7)
+    wanted, ends = [[row, 40 + row] for row in range(7)], [3, 5]
+    uniforms = torch.rand(7, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    together = draw(scores, ids, Controls.of(settings), uniforms, wanted, ends).tolist()
+    for row in range(7):
         one = slice(row, row + 1)
-        alone = draw(scores[one], ids[one], Controls.of(settings[one]), uniforms[one])
+        alone = draw(
+            scores[one], ids[one], Controls.of(settings[one]), uniforms[one], wanted[one], ends
+        )
         assert alone.tolist() == [together[row]]
+
+
+def test_bonuses_are_added_to_their_tokens_alone_by_hand():
+    scores = torch.zeros(3, 4)
+    found = raised(scores, [[0, 2], [], [1]], torch.tensor([1.5, 9.0, 0.0]))
+    assert found.tolist() == [[1.5, 0.0, 1.5, 0.0], [0.0] * 4, [0.0] * 4]
+    assert scores.abs().sum() == 0  # the model's own scores are observed later
+
+
+def test_a_keyword_and_the_end_are_written_where_their_bonus_says_so():
+    settings = [Setting(), Setting(keyword_bonus=2.0), Setting(end_bonus=-2.0)]
+    scores = torch.tensor([[0.0, 0.1, 1.0, 1.5]]).repeat(3, 1)  # 3 ends the text
+    ids, uniforms = torch.zeros(3, 1, dtype=torch.int64), torch.full((3,), 0.5)
+    drawn = draw(scores, ids, Controls.of(settings), uniforms, [[1]] * 3, [3])
+    assert drawn.tolist() == [3, 1, 2]
+
+
+def test_surprisal_is_minus_the_log_probability():
+    logits = torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]).log() + 3.0
+    found = surprisals(logits, torch.tensor([1, 2]))
+    torch.testing.assert_close(found, -torch.tensor([0.25, 0.8]).log())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from tiny_models import PROMPTS, byte_tokenizer, save_model, tiny_llama
+from tiny_models import PROMPTS, byte_tokenizer, save_model, save_rows, tiny_llama
 
 import strategy_rl
 from strategy_rl.assembly import make_policy
@@ -106,6 +106,43 @@ def test_a_batch_with_left_padding_is_written_as_the_environment_wrote_it(
     written = generated(tiny_llama(), prompts_of(), controller)
     assert written == [tokens for tokens, _ in played]
     assert controller.chosen == [names for _, names in played]
+
+
+AIMS: list[dict[str, Any]] = [
+    {"keywords": ["fox", "Cat"], "window": [3, 5]},
+    {"window": [1, 2]},
+    {"keywords": ["ox"]},
+    {},
+    {"keywords": ["a b"], "window": [2, 4]},
+]
+
+
+@pytest.mark.parametrize("greedy", [True, False])
+def test_what_a_text_is_to_reach_is_told_to_both(greedy, settings, single, tmp_path):
+    rows = save_rows(tmp_path / "rows", each=AIMS)
+    knobs = {"temperature": [0.0, 1.0], "keyword_bonus": [0.0, 5.0], "end_bonus": [0.0, -5.0]}
+    changes = {"data": rows, "knobs": knobs, "targets": True, "max_new_tokens": 16}
+    env = single(**changes)
+    policy = policy_for(env)
+    played = [episode(env, policy, i, seed, greedy=greedy) for i, seed in enumerate(SEEDS)]
+    folder = exported(policy, tmp_path / "policy", {**settings, **changes})
+    controller = PolicyController.from_pretrained(folder, seeds=SEEDS, greedy=greedy, targets=AIMS)
+    assert generated(tiny_llama(), prompts_of(), controller) == [tokens for tokens, _ in played]
+    assert controller.chosen == [names for _, names in played]
+
+
+def test_a_policy_that_goes_by_targets_asks_for_them(settings, single, tmp_path):
+    changes = {"knobs": {"keyword_bonus": [0.0, 5.0]}}
+    folder = exported(policy_for(single(**changes)), tmp_path / "policy", {**settings, **changes})
+    controller = PolicyController.from_pretrained(folder, seeds=SEEDS)
+    with pytest.raises(ValueError, match="got none for a batch of 5 rows"):
+        generated(tiny_llama(), prompts_of(), controller)
+    controller.targets = [{}] * 4
+    with pytest.raises(ValueError, match="got 4 for a batch of 5 rows"):
+        generated(tiny_llama(), prompts_of(), controller)
+    controller.targets = [{"keyword": ["fox"]}] * 5
+    with pytest.raises(ValueError, match="expected lists of keywords and a window"):
+        generated(tiny_llama(), prompts_of(), controller)
 
 
 def test_the_texts_of_that_test_differ_in_settings_stops_and_lengths(single):

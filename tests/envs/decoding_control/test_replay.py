@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_models import PROMPTS, save_rows
+from tiny_models import PROMPTS, comparable, save_rows
 
+from strategy_rl.assembly import plain_reward
+from strategy_rl.config import load_experiment
+from strategy_rl_envs.decoding_control import observing
 from strategy_rl_envs.decoding_control import replay as replaying
 from strategy_rl_envs.decoding_control.recordings import MANIFEST, part_name
-from strategy_rl_envs.decoding_control.replay import recording_of, stops_of
+from strategy_rl_envs.decoding_control.replay import features_of, recording_of, stops_of
 from strategy_rl_envs.decoding_control.task import make_task
 from strategy_rl_envs.kit.errors import DataError, SettingError
 from strategy_rl_envs.testing import check_env_contract
@@ -70,7 +75,7 @@ def test_a_replayed_episode_is_the_one_that_the_model_writes(make, hold):
                 np.testing.assert_allclose(seen, obs, atol=1e-5)
                 assert (paid, ended) == (reward, over)
                 told.pop("expert_action", None)
-                assert told == info
+                assert told == comparable(info)
 
 
 def test_slots_side_by_side_replay_what_one_does(vector, make, how):
@@ -196,13 +201,16 @@ def test_a_damaged_recording_is_refused_by_name(task, cache, name, damage):
 def test_pieces_that_do_not_fit_each_other_are_refused(task, cache):
     from strategy_rl_envs.decoding_control.recordings import Written, read_part, write_part
 
-    texts = [Written(np.zeros((2, 3), np.float32), (5,), ("", "a", "ab"))]
+    texts = [Written(np.zeros((2, 3), np.float32), (5,), ("", "a", "ab"), (0.0, 1.5, 1.0))]
     path = cache / "part.safetensors"
     write_part(path, ("x", "y", "z"), texts)
     assert read_part(path, 1).texts == (("", "a", "ab"),)
     assert read_part(path, 1).tokens == ((5,),)
+    assert read_part(path, 1).surprisals == ((0.0, 1.5, 1.0),)
     for change in (
         {"texts": ("", "a")},
+        {"surprisals": (0.0, 1.5)},
+        {"surprisals": (0.0, 1.5, float("nan"))},
         {"observations": np.full((2, 3), np.nan, np.float32)},
         {"observations": np.zeros((2, 2), np.float32)},
         {"observations": np.zeros((2, 3), np.float64)},
@@ -219,6 +227,32 @@ def test_a_recording_of_another_reference_is_the_same(how, tmp_path, cache):
         rows = save_rows(tmp_path / f"rows{number}", references=[f"answer {number}"])
         recording_of(make_task("train", REWARD, **{**how, "data": rows}))
     assert len(list(cache.iterdir())) == 1
+
+
+def test_what_a_text_is_to_reach_makes_another_recording(how, tmp_path, cache):
+    for number, keywords in enumerate((["mail"], ["colour"])):
+        rows = save_rows(tmp_path / f"rows{number}", keywords=keywords)
+        recording_of(make_task("train", REWARD, **{**how, "data": rows}))
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_texts_are_written_anew_where_other_features_are_seen(task, cache, monkeypatch):
+    before, plain = recording_of(task), observing.surface
+    for module in (observing, replaying):
+        monkeypatch.setattr(module, "SURFACE", (*observing.SURFACE, "half"))
+    monkeypatch.setattr(observing, "surface", lambda *given: [*plain(*given), 0.5])
+    after = recording_of(task)
+    assert set(after.feature_names) - set(before.feature_names) == {"half"}
+    assert (after.observations[:, after.feature_names.index("half")] == 0.5).all()
+    assert len(list(cache.iterdir())) == 2
+
+
+@pytest.mark.parametrize("targets", [False, True])
+def test_a_recording_depends_on_every_feature_that_is_seen(how, targets):
+    task = make_task("train", REWARD, **how, targets=targets)
+    seen = recording_of(task).feature_names
+    numbered = re.compile(r"(state|start)_\d+|last_preset_\d+")
+    assert {name for name in seen if not numbered.fullmatch(name)} == set(features_of(task)[2:])
 
 
 @pytest.mark.parametrize(
@@ -247,3 +281,22 @@ def test_the_manifest_says_what_a_recording_was_made_of(task, cache):
     assert manifest["rows"] == len(PROMPTS)
     assert manifest["inputs"]["max_new_tokens"] == 12
     assert manifest["inputs"]["setting"]["temperature"] == 0
+
+
+def test_the_control_teaches_the_real_stops_and_pays_all_the_same(how, task, tmp_path):
+    answers = [texts[-3] for texts in recording_of(task).texts]  # so that some stops pay
+    how |= {"data": save_rows(tmp_path / "rows", references=answers)}
+    folder = Path(__file__).parents[3] / "experiments" / "decoding_control"
+    real, control = (
+        load_experiment(folder / f"stopping_debian{kind}.yaml") for kind in ("", "_constant")
+    )
+    assert control.evaluation.reward == real.reward
+    assert control.ppo.evaluate_every == control.ppo.iterations
+    stops, same = (
+        stops_of(make_task("train", plain_reward(experiment.reward), **how))
+        for experiment in (real, control)
+    )
+    assert len(np.unique(stops.stop)) > 2
+    assert set(stops.by_hindsight().tolist()) == {False, True}
+    assert same.by_hindsight().tolist() == stops.by_hindsight().tolist()
+    assert (np.concatenate([same.stop, same.end]).astype(np.float32) == 1).all()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny_models import PROMPTS
 
+from strategy_rl.config import load_experiment
 from strategy_rl_envs.decoding_control import search
+from strategy_rl_envs.decoding_control.experiment import read_experiment
 from strategy_rl_envs.decoding_control.findings import (
     ByEntropy,
     load_findings,
@@ -185,10 +188,13 @@ def test_a_file_without_its_first_line_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("extends: other.yaml\ntask: {settings: {}}", "extends another file"),
-        ("name: x", "expected task.settings"),
+        ("extends: other.yaml", "other.yaml: cannot be read: "),
+        ("extends: {a: b}", "extends: got {'a': 'b'}, expected a file or a list"),
+        ("extends: e.yaml", "extends: e.yaml leads back here; remove one"),
+        ("name: x", "expected task.settings, got the keys ['name']"),
+        ("[task]", "expected a mapping with task.settings, got ['task']"),
         ("task: {settings: {}}", "model"),
-        ("{", "expected task.settings"),
+        ("{", "cannot be read: "),
     ],
 )
 def test_an_experiment_that_cannot_be_searched_is_refused(tmp_path, capsys, content, message):
@@ -203,3 +209,43 @@ def test_a_menu_with_too_many_settings_is_refused(run, experiment):
     said["task"]["settings"]["knobs"] = {"temperature": [i / 10 for i in range(13)]}
     experiment.write_text(json.dumps(said))
     assert "13 settings, and a search tries 12 at most" in run(code=2)
+
+
+def test_an_experiment_is_searched_as_it_extends_others(run, experiment, tmp_path):
+    whole = run()
+    (tmp_path / "found.train.jsonl").unlink()
+    said = json.loads(experiment.read_text())
+    settings = said["task"]["settings"]
+    (tmp_path / "deep").mkdir()
+    wrong = {"task": {"settings": {**settings, "hold": 1, "knobs": {"top_p": [0.5]}}}}
+    (tmp_path / "deep" / "first.yaml").write_text(json.dumps({**wrong, "reward": ["constant"]}))
+    middle = {"extends": "first.yaml", "task": {"settings": {"hold": settings.pop("hold")}}}
+    (tmp_path / "deep" / "middle.yaml").write_text(json.dumps(middle))
+    last = {"reward": None, "task": {"settings": {"knobs": {"top_p": [1.0]}}}}
+    (tmp_path / "last.yaml").write_text(json.dumps(last))
+    said["extends"] = ["deep/middle.yaml", "last.yaml"]
+    experiment.write_text(json.dumps(said))
+    assert run() == whole
+
+
+def test_what_an_experiment_comes_to_is_what_a_run_would_take(experiment):
+    shipped = Path(__file__).parents[3] / "experiments" / "decoding_control"
+    for path in [*shipped.glob("*.yaml"), experiment]:
+        settings, reward = read_experiment(path, "some/folder")
+        whole = load_experiment(path)
+        assert settings == {**whole.task.settings, "model": "some/folder"}
+        assert [term["name"] for term in reward or ()] == [term.name for term in whole.reward]
+
+
+def test_a_packaged_model_is_refused_with_the_command_that_prints_its_folder(tmp_path):
+    path = tmp_path / "e.yaml"
+    path.write_text("task: {settings: {model: package:tiny}}")
+    with pytest.raises(SettingError, match=r"by --model \"\$\(strategy-rl models tiny\)\"$"):
+        read_experiment(path)
+    assert read_experiment(path, "some/folder") == ({"model": "some/folder"}, None)
+    path.write_text(
+        "task: {settings: {model: some/folder}}\n"
+        "reward: [constant, {name: judge, settings: {model: package:tiny}}]"
+    )
+    with pytest.raises(SettingError, match=r"reward: judge: model: package:tiny .* in its place$"):
+        read_experiment(path)
