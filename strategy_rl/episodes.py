@@ -50,6 +50,7 @@ class Step:
     log_ratio: float | None = None
     special: bool | None = None
     text: str | None = None
+    expert_name: str | None = None
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,7 @@ def _step(
         probabilities = [probabilities[i] for i in legal]
     action: Action = _flat(choice.action)
     components = answer.info.get("reward_components", {})
-    kinds = info.get("candidate_kinds")
+    kinds, expert = info.get("candidate_kinds"), _flat(info.get("expert_action"))
     text = answer.info.get("text")
     return Step(
         action=action,
@@ -174,13 +174,14 @@ def _step(
         legal_actions=legal,
         probabilities=probabilities,
         value=choice.value,
-        expert_action=_flat(info.get("expert_action")),
+        expert_action=expert,
         candidate_kinds=None if kinds is None else list(kinds),
         reward_inputs=facts_to_json(answer.info.get("reward_inputs")) if keep_texts else None,
         reward_values=_values(answer.info),
         log_ratio=choice.log_ratio,
         special=_special_name(slots, action) is not None,
         text=text if keep_texts and isinstance(text, str) else None,
+        expert_name=None if expert is None else _action_name(slots, obs, expert),
     )
 
 

@@ -108,8 +108,7 @@ def _confusion(steps: Sequence[Step]) -> dict[str, Any] | None:
     known = [s for s in steps if s.expert_action is not None and kind_of(s) is not None]
     if not known:
         return None
-    names = {str(step.action): step.action_name for step in known}
-    pairs = [(names.get(str(s.expert_action), str(s.expert_action)), s.action_name) for s in known]
+    pairs = [(s.expert_name or str(s.expert_action), s.action_name) for s in known]
     plain = not any(is_special(step) or kind_of(step) == "candidate" for step in known)
     if plain and len({name for pair in pairs for name in pair}) <= MAX_KINDS:
         counts = Counter((f"expert {expert}", f"chose {chosen}") for expert, chosen in pairs)

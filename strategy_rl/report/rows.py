@@ -43,7 +43,9 @@ def _parting(ppo: Episode, sft: Episode) -> dict[str, Any] | None:
                 "context": _context(ours),
                 "ppo": _text(ours, ours.action, ours.action_name),
                 "sft": _text(ours, theirs.action, theirs.action_name),
-                "expert": None if ours.expert_action is None else _text(ours, ours.expert_action),
+                "expert": None
+                if ours.expert_action is None
+                else _text(ours, ours.expert_action, ours.expert_name),
             }
     return None
 

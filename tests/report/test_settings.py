@@ -159,13 +159,16 @@ def test_the_page_shows_settings_by_kind_and_texts_that_cannot_break_it() -> Non
 
 def test_a_named_action_is_no_special_one_and_its_accuracy_is_told() -> None:
     steps = (
-        step(0, "T 0", "a ", expert_action=0),
-        step(2, "T 0.7", "b ", expert_action=0),
+        step(0, "T 0", "a ", expert_action=0, expert_name="T 0"),
+        step(2, "T 0.7", "b ", expert_action=1, expert_name="T 0.3"),
     )
     found = describe([Episode("e", "", 0, 0, "test", 0, None, "ppo", True, steps)])
     assert found["accuracy"] == 0.5
     assert found["action_shares"] == {"T 0": 0.5, "T 0.7": 0.5}
-    assert found["confusion"]["rows"] == ["expert T 0"]
+    assert found["confusion"]["rows"] == [
+        "expert T 0",
+        "expert T 0.3",
+    ]  # the latter was never taken
     assert found["confusion"]["columns"] == ["chose T 0", "chose T 0.7"]
     assert found["special_share_by_state"] == []
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 
+import gymnasium
 import numpy as np
 import pytest
 from tiny_models import PROMPTS, comparable
 
+from strategy_rl import Experiment, run
+from strategy_rl.demonstrations import roll_expert
+from strategy_rl.env import EnvSlots, VectorSlots, make_slots
+from strategy_rl.episodes import plain
+from strategy_rl.rollout import EpisodePlan
 from strategy_rl_envs.decoding_control.findings import inputs_of
 from strategy_rl_envs.kit.errors import SettingError
 from strategy_rl_envs.testing import check_env_contract
@@ -16,13 +22,13 @@ ID = "strategy_rl_envs:strategy_rl/DecodingControl-v0"
 PLAIN, STOP = [0, 0, 0], [0, 0, 1]
 
 
-def found(tmp_path, env, name="train", best=(1, 0, 0)):
+def found(tmp_path, env, name="train", best=(1, 0, 0), rows=range(5)):
     """A file as a search writes it: one static setting wins on row r1, another on all others."""
     lines = [{"inputs": inputs_of(env.episodes.task)}]
     rule = {"below": [0, 0, 0], "above": [1, 0, 0], "threshold": 0.2}
     policies = {"plain": {"action": [0, 0, 0]}, "best": {"action": list(best)}, "rule": rule}
     for policy, value in (("plain", 0.5), ("best", 1.0), ("rule", 0.7)):
-        for row in range(len(PROMPTS)):
+        for row in rows:
             lines.append(
                 {
                     **{"row": f"r{row}", "kind": "odd", "name": policy},
@@ -67,6 +73,37 @@ def test_a_split_that_was_not_searched_has_rivals_and_no_experts(single, tmp_pat
     env = single(split="test", best_static=found(tmp_path, single()))
     assert "expert_action" not in env.reset(seed=0)[1]
     assert set(env.heuristics) == {"greedy", "static_best", "entropy"}
+
+
+@pytest.mark.parametrize("num_slots", [2, 8])
+def test_the_expert_is_rolled_side_by_side_as_alone(single, settings, tmp_path, num_slots):
+    """Rows 0 and 3 were not searched, so nobody leads there."""
+    given = {**settings, "best_static": found(tmp_path, single(), rows=(1, 2, 4))}
+    plans = [EpisodePlan(seed, row) for seed, row in enumerate((0, 1, 2, 3, 4, 4))]
+    alone = roll_expert(EnvSlots(lambda: gymnasium.make(ID, **given), 1), plans)
+    slots = make_slots(ID, given, num_slots)
+    assert isinstance(slots, VectorSlots)
+    together = roll_expert(slots, plans)
+    assert len(together) > len(together.taught) > 4
+    assert [plain(action) for action in together.actions] == [plain(a) for a in alone.actions]
+    np.testing.assert_allclose(together.observations, alone.observations, rtol=1e-3, atol=1e-3)
+    slots.close()
+
+
+def test_a_run_needs_the_training_rows_searched_and_no_others(single, settings, tmp_path):
+    experiment = Experiment.model_validate(
+        {
+            "name": "found",
+            "task": {"id": ID, "settings": {**settings, "best_static": found(tmp_path, single())}},
+            "reward": [{"name": "tokens_written", "weight": -1.0}],
+            "sft": {"epochs": 2, "share": 1.0},
+            "ppo": {"iterations": 1, "num_envs": 4, "episodes_per_iteration": 8},
+            "evaluation": {"bootstrap_samples": 50},
+        }
+    )
+    done = run(experiment, out=tmp_path / "run")
+    assert {"sft", "ppo", "static_best"} <= done.report["policies"].keys()
+    assert "expert" not in done.report["policies"]
 
 
 def test_findings_for_texts_written_in_another_way_are_refused(single, tmp_path):
