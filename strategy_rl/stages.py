@@ -186,6 +186,7 @@ class Stages:
             self.session.heed_signals()
         if expert:
             self.raw = seen
+            self.check_validation()
         digests = {name: raw.digest() for name, raw in seen.items()}
         self.session.pin("data", digests)
         if self.experiment.imports:
@@ -199,6 +200,19 @@ class Stages:
         if self.table is not None:
             texts = [text for raw in seen.values() for text in raw.texts()]
             self.table.prepare(texts, self.encoding_progress)
+
+    def check_validation(self) -> None:
+        """Refuse an expert that leads in training rows alone, where SFT is judged by it."""
+        if (
+            self.experiment.sft.epochs
+            and "file" not in self.raw
+            and not self.raw["validation"].taught
+        ):
+            raise InputError(
+                "the task has an expert in training rows, but in no validation row, by which SFT "
+                "is judged; give it one there (under decoding control: search --split validation), "
+                "or set sft.epochs=0"
+            )
 
     def encoding_progress(self, done: int, total: int) -> None:
         """Show how many texts are encoded; a signal is heeded between batches."""
@@ -277,10 +291,10 @@ class Stages:
     def with_validation(
         self, policy: AnyPolicy, demonstrations: AnyDemonstrations
     ) -> tuple[AnyDemonstrations, Validation]:
-        """What to train on, and what to judge by: the expert, or the last tenth."""
+        """What to train on, and what to judge by: the expert, else the last tenth of a file."""
         slots = self.world.validation
         plans = validation_plans(slots, self.seed)
-        if "validation" in self.raw and self.raw["validation"].taught:
+        if "validation" in self.raw:
             held_out = self.raw["validation"].taught.encode(policy)
         else:
             count = max(len(demonstrations) // 10, 1)

@@ -7,12 +7,13 @@ import json
 import gymnasium
 import numpy as np
 import pytest
-from tiny_models import PROMPTS, comparable
+from tiny_models import comparable
 
 from strategy_rl import Experiment, run
 from strategy_rl.demonstrations import roll_expert
 from strategy_rl.env import EnvSlots, VectorSlots, make_slots
 from strategy_rl.episodes import plain
+from strategy_rl.errors import InputError
 from strategy_rl.rollout import EpisodePlan
 from strategy_rl_envs.decoding_control.findings import inputs_of
 from strategy_rl_envs.kit.errors import SettingError
@@ -90,7 +91,7 @@ def test_the_expert_is_rolled_side_by_side_as_alone(single, settings, tmp_path, 
     slots.close()
 
 
-def test_a_run_needs_the_training_rows_searched_and_no_others(single, settings, tmp_path):
+def test_a_run_needs_training_and_validation_rows_searched(single, settings, tmp_path):
     experiment = Experiment.model_validate(
         {
             "name": "found",
@@ -101,6 +102,9 @@ def test_a_run_needs_the_training_rows_searched_and_no_others(single, settings, 
             "evaluation": {"bootstrap_samples": 50},
         }
     )
+    with pytest.raises(InputError, match=r"in no validation row.*search --split validation"):
+        run(experiment, out=tmp_path / "half")
+    found(tmp_path, single(), "validation")
     done = run(experiment, out=tmp_path / "run")
     assert {"sft", "ppo", "static_best"} <= done.report["policies"].keys()
     assert "expert" not in done.report["policies"]
