@@ -20,7 +20,7 @@ class DecodingControl(Playing, gymnasium.Env[Obs, Any]):
 
         observation  numbers about the text so far: see `feature_names`
         action       e.g. temperature 0.7, repetition penalty 1.3, or stop: see `knobs.Menu`
-        reward       0 at each step, at the end that of the whole text
+        reward       at the end that of the whole text; before it 0, or a share: see `dense`
 
     An episode writes a text for one prompt. A step writes up to `hold` tokens with the chosen
     setting, or stops at once; the text also ends with the model's end token and after
@@ -38,10 +38,11 @@ class DecodingControl(Playing, gymnasium.Env[Obs, Any]):
             is `rewards.DEFAULT_REWARD`.
         **settings: `data` (None for the shipped sample, a folder with `train.jsonl` and so on, or a
             file pattern with `{split}`), `max_prompt` (rows with a longer prompt, in characters,
-            are left out), `knobs` or `presets` (see `knobs.Menu.of`), those of `task.Writing`, of
-            which `model` must be given, `replay` (where stopping is all that is chosen: play on
-            texts that are written once, see `replay`), and `best_static` (what `search` has found:
-            a file, or a pattern with `{split}`).
+            are left out), `dense` (pay each step what it adds to the worth of the text so far; the
+            return is the same), `knobs` or `presets` (see `knobs.Menu.of`), those of
+            `task.Writing`, of which `model` must be given, `replay` (where stopping is all that is
+            chosen: play on texts that are written once, see `replay`), and `best_static` (what
+            `search` has found: a file, or a pattern with `{split}`).
 
     Raises:
         SettingError: A setting is unknown or out of its range, or the model cannot be used.

@@ -29,7 +29,7 @@ class Outcome(NamedTuple):
 
     Attributes:
         obs: Float32 (F,); zeros where the episode is over and nothing is left to decide.
-        reward: 0 before the end.
+        reward: 0 before the end, or what the step has added to the text's worth (`Task.dense`).
         terminated: Whether the episode is over.
         info: See `env.DecodingControl`.
     """
@@ -53,11 +53,18 @@ class _Episode:
     surprisals: list[float] = field(default_factory=list)
     choice: tuple[int, ...] | None = None
     shown: str = ""  # as far as the text was told
+    worth: Mapping[str, float] = field(default_factory=dict)  # of what was paid for
     over: bool = False
 
     @property
     def text(self) -> Text:
         return Text(self.prompt, self.tokens, self.choice, self.target)
+
+    def paid(self, components: Mapping[str, float]) -> dict[str, float]:
+        """What is paid of a text's components now, after what was paid before."""
+        gains = {name: value - self.worth.get(name, 0.0) for name, value in components.items()}
+        self.worth = components
+        return gains
 
     @property
     def surprisal(self) -> float:
@@ -170,19 +177,26 @@ class Episodes:
     def _outcomes(self, played: Mapping[int, _Episode]) -> dict[int, Outcome]:
         texts = {slot: self.text_of(episode.tokens) for slot, episode in played.items()}
         seen = self._writer.observe({s: e.text for s, e in played.items() if not e.over})
-        facts = {s: _facts(episode, texts[s]) for s, episode in played.items() if episode.over}
+        judged = [s for s, episode in played.items() if episode.over or self.task.dense]
+        facts = {slot: _facts(played[slot], texts[slot]) for slot in judged}
         scores = dict(zip(facts, self.task.reward.score_many(list(facts.values())), strict=True))
         outcomes = {}
         for slot, episode in played.items():
             info = self._info(episode)
             info["text"] = _news(episode, texts[slot])
+            obs = seen.get(slot)
             if slot in scores:
-                info |= {**scores[slot].info(), "reward_inputs": facts[slot]}
-                nothing = np.zeros(len(self.feature_names), np.float32)
-                outcomes[slot] = Outcome(nothing, scores[slot].reward, True, info)
+                info |= scores[slot].info()
+                info["reward_components"] = episode.paid(scores[slot].components)
             else:
                 info["reward_components"] = dict.fromkeys(self.task.reward.entries, 0.0)
-                outcomes[slot] = Outcome(seen[slot], 0.0, False, info)
+            if obs is None:
+                obs = np.zeros(len(self.feature_names), np.float32)
+                info["reward_inputs"] = facts[slot]
+            else:
+                info.pop("reward_values", None)  # they are of whole texts
+            reward = float(sum(info["reward_components"].values()))
+            outcomes[slot] = Outcome(obs, reward, episode.over, info)
         return outcomes
 
     def _info(self, episode: _Episode) -> dict[str, Any]:

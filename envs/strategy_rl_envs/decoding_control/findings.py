@@ -12,6 +12,7 @@ where the entropy of the next token (as observed) is up to x, and another above 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ from strategy_rl_envs.kit.errors import SettingError
 from strategy_rl_envs.kit.reader import read_records
 from strategy_rl_envs.kit.record import Record
 from strategy_rl_envs.kit.splits import split_file
+
+log = logging.getLogger(__name__)
 
 Policy = Mapping[str, Any]
 INPUTS = "inputs"
@@ -150,28 +153,34 @@ def load_findings(where: str, split: str, inputs: Mapping[str, Any]) -> Findings
     Args:
         where: A folder, a pattern with `{split}`, or one file.
         split: Which.
-        inputs: How the task's texts are written.
+        inputs: How the task's texts are written, and what they are worth.
 
     Raises:
         DataError: The file cannot be read.
-        SettingError: They were found for texts that were written in another way.
+        SettingError: They were found for texts that were written in another way. That they are
+            for another reward is a warning.
     """
     path = split_file(where, split) or Path(where).expanduser()
     found = read_findings(path)
     for name, value in inputs.items():
         other = found.inputs.get(name)
-        if other != value:
-            raise SettingError(
-                f"best_static: {path} was made with {name} {json.dumps(other)}, but the task has "
-                f"{json.dumps(value)}; make it again by the command `search`"
-            )
+        if other == value:
+            continue
+        message = (
+            f"best_static: {path} was made with {name} {json.dumps(other)}, but the task has "
+            f"{json.dumps(value)}; make it again by the command `search`"
+        )
+        if name != "reward":  # a control learns from another one on purpose
+            raise SettingError(message)
+        log.warning("%s, if the rivals are to be the best by this reward", message)
     return found
 
 
 def inputs_of(task: Task) -> dict[str, Any]:
-    """All that the texts of a task depend on, but for prompts and seeds."""
+    """All that the returns of a task's texts depend on, but for prompts and seeds."""
     how = task.writing
     return {
+        "reward": json.loads(json.dumps(task.reward.described, default=str)),
         "model": fingerprint(how.model),
         "menu": [
             [list(task.menu.choice(action)), str(task.menu.setting(action))]

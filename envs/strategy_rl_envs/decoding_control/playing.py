@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from strategy_rl_envs.decoding_control.replay import Replay
 
 # Settings of a task that say what is played, and not how a text is written.
-PLAYED_SETTINGS = frozenset({"split", "reward", "data", "max_prompt", "replay", "best_static"})
+PLAYED_SETTINGS = frozenset(
+    {"split", "reward", "data", "max_prompt", "dense", "replay", "best_static"}
+)
 
 
 class Playing:
@@ -49,6 +51,8 @@ class Playing:
         """Make the slots; gives the spaces of one environment."""
         if not isinstance(replay, bool):
             raise SettingError(f"replay: expected true or false, got {replay!r}")
+        if replay and settings.get("dense"):
+            raise SettingError("dense: is not known with replay; leave it out")
         if replay and best_static is not None:
             raise SettingError("best_static: is of no use with replay, which tries every stop")
         task = make_task(split, reward, **settings)

@@ -197,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         settings, reward = read_experiment(given.experiment, given.model)
-        for name in ("replay", "best_static"):  # what is searched for, or goes without
+        for name in ("dense", "replay", "best_static"):  # what is searched for, or goes without
             settings.pop(name, None)
         task = make_task(given.split, reward, **settings)
         episodes = Episodes(task)

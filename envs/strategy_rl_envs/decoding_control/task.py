@@ -71,6 +71,8 @@ class Task:
         menu: What can be chosen.
         reward: What a finished text is worth.
         writing: How texts are written.
+        dense: Whether each step is paid what it adds to the worth of the text so far; else all is
+            paid at the end. The return is the same.
         experts: The best static action of each row, or None; None: of no row.
     """
 
@@ -78,6 +80,7 @@ class Task:
     menu: Menu
     reward: WeightedReward
     writing: Writing
+    dense: bool = False
     experts: Sequence[Any] | None = None
 
     def expert(self, place: int) -> Any:
@@ -92,6 +95,7 @@ def make_task(
     max_prompt: int = 4000,
     knobs: Mapping[str, Any] | None = None,
     presets: Sequence[Mapping[str, Any]] | None = None,
+    dense: bool = False,
     **writing: Any,
 ) -> Task:
     """Read the settings that an experiment names; see `env.DecodingControl`.
@@ -102,6 +106,8 @@ def make_task(
     """
     one_of("split", split, SPLITS)
     whole_number("max_prompt", max_prompt, 1)
+    if not isinstance(dense, bool):
+        raise SettingError(f"dense: expected true or false, got {dense!r}")
     try:
         how = Writing(**writing)
     except TypeError as error:  # a name that is unknown
@@ -109,4 +115,4 @@ def make_task(
     menu = Menu.of(knobs, presets)
     composition = WeightedReward(COMPONENTS, reward or DEFAULT_REWARD, FACTS)
     rows = load_split(split_path(data, split, SAMPLE), max_prompt)
-    return Task(rows, menu, composition, how)
+    return Task(rows, menu, composition, how, dense)

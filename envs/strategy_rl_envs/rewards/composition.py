@@ -56,6 +56,7 @@ class _Term:
 
     def __init__(self, spec: Spec, clock: Clock) -> None:
         self.name, self.drops, self.shape = spec.name, spec.drops, spec.shape
+        self.settings = spec.settings
         self.caller = Caller(spec, clock)
         self.parts = Parts(spec.name, spec.function.parts)
         self.weight = spec.shape.weight.at(0.0)
@@ -115,6 +116,14 @@ class WeightedReward:
     def entries(self) -> tuple[str, ...]:
         """Names of the values in a score: one a component, or one for each of its sub-scores."""
         return tuple(name for term in self._terms for name in term.parts.names)
+
+    @property
+    def described(self) -> list[dict[str, Any]]:
+        """What was asked for, in full: two of them that agree give the same scores."""
+        return [
+            {"name": term.name, "settings": term.settings, **term.shape.described()}
+            for term in self._terms
+        ]
 
     @property
     def normalised(self) -> tuple[str, ...]:

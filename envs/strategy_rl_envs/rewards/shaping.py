@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 STD_FLOOR = 1e-6  # below it a component was constant so far, and is only centred
 RUNNING_LIMIT = 10.0  # in standard deviations: a rare value must not outweigh a whole batch
@@ -77,6 +78,10 @@ class Shape:
     scale: Affine | Running | None = None
     clip: tuple[float, float] | None = None
     gate: Gate | None = None
+
+    def described(self) -> dict[str, Any]:
+        """All of it, in plain values."""
+        return {**asdict(self), **({"scale": "running"} if isinstance(self.scale, Running) else {})}
 
     def scaled(self, name: str, value: float) -> float:
         """Scale and clip the value of a component."""

@@ -62,6 +62,29 @@ def test_the_reward_comes_with_the_last_step_and_every_step_has_the_same_compone
     assert info["reward_components"] == {"tokens_written": -1.5, "constant": 2.0}
 
 
+def test_dense_rewards_are_what_each_step_adds_to_the_text_so_far(single, vector):
+    reward = [{"name": "tokens_written", "weight": -0.5}, {"name": "distinct_n"}, "surprisal"]
+    at_end, dense = single(reward=reward), single(reward=reward, dense=True)
+    many = vector(2, reward=reward, dense=True)
+    for env in (at_end, dense):
+        env.reset(seed=3)
+    many.reset(seed=[9, 3])
+    total, paid, over, tokens = 0.0, dict.fromkeys(dense.reward.entries, 0.0), False, 0
+    while not over:
+        _, last, over, _, told = at_end.step([1, 0, 0])
+        _, reward, over_too, _, info = dense.step([1, 0, 0])
+        _, rewards, *_ = many.step(np.array([[0, 0, 0], [1, 0, 0]]))
+        assert (over_too, info["text"]) == (over, told["text"])
+        assert rewards[1] == pytest.approx(reward, abs=1e-4)
+        new = len(dense.episodes.tokens(0)) - tokens
+        assert info["reward_components"]["tokens_written"] == pytest.approx(-0.5 * new)
+        assert ("reward_values" in info) == over
+        tokens, total = tokens + new, total + reward
+        paid = {name: paid[name] + value for name, value in info["reward_components"].items()}
+    assert total == pytest.approx(last)
+    assert paid == pytest.approx(told["reward_components"])
+
+
 def test_the_texts_of_the_steps_add_up_to_the_whole(single):
     env = single(hold=1, knobs={"temperature": [2.0], "stop": True})
     for seed in range(4):

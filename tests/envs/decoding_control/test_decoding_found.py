@@ -110,10 +110,13 @@ def test_a_run_needs_training_and_validation_rows_searched(single, settings, tmp
     assert "expert" not in done.report["policies"]
 
 
-def test_findings_for_texts_written_in_another_way_are_refused(single, tmp_path):
+def test_findings_for_texts_written_in_another_way_are_refused(single, tmp_path, caplog):
     where = found(tmp_path, single())
     with pytest.raises(SettingError, match="was made with hold 3, but the task has 2"):
         single(best_static=where, hold=2)
+    assert "was made with" not in caplog.text
+    single(best_static=where, reward=["constant"])
+    assert 'was made with reward [{"name": "token_f1"' in caplog.text
 
 
 def test_without_a_search_greedy_is_the_only_rival(single):

@@ -30,7 +30,10 @@ NAMES = ["T 0", "T 0, r 1.3", "T 1", "T 1, r 1.3"]
 def experiment(tmp_path, settings):
     """The file of an experiment."""
     path = tmp_path / "experiment.yaml"
-    said = {"name": "x", "task": {"id": "y", "settings": {**settings, "best_static": "no/such"}}}
+    said = {
+        "name": "x",
+        "task": {"id": "y", "settings": {**settings, "dense": True, "best_static": "no/such"}},
+    }
     path.write_text(json.dumps(said))
     return path
 
