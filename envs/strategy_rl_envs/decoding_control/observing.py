@@ -202,8 +202,7 @@ class Observer:
     def _target(self, text: Text) -> list[float]:
         if not self._targets:
             return []
-        words = count_words(text.tokens, self._facts)
-        return text.target.seen(text.tokens, words, self._limit)
+        return text.target.seen(text.tokens, count_words(text.tokens, self._facts))
 
     def _last(self, text: Text) -> list[float]:
         """The last action, one-hot by factor; zeros before the first."""

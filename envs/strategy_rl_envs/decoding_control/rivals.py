@@ -72,7 +72,7 @@ class ByTarget:
         """The action for an observation."""
         seen = {name: float(obs[column]) for name, column in self._columns.items()}
         missing = seen["keywords_missing"] > 0
-        short = missing or seen["words_to_window"] > 0
+        short = missing or seen["words_missing"] > 0
         is_done = seen["words_left"] <= 0 or (not short and seen[SENTENCE] > 0)
         if is_done and self._stop is not None:
             return self._stop

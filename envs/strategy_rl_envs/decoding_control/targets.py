@@ -14,8 +14,9 @@ Ids = tuple[int, ...]
 TARGETS = (
     "keywords_missing",  # share of the keywords; 0 without any
     "inside_keyword",  # whether the text stops in the middle of one that is missing
-    "words_to_window",  # words that are wanted still / most tokens
-    "words_left",  # words until there are too many / most tokens; 1 where any number will do
+    "words_missing",  # share of the fewest words; 0 where any number will do
+    "words_left",  # share of the most words that may be added; 1 where any number will do
+    "in_window",  # whether the text has as many words as it should
 )
 
 
@@ -46,22 +47,25 @@ class Target:
         furthest = max((count for _, count in begun), default=0)
         return list(dict.fromkeys(s[count] for s, count in begun if count == furthest))
 
-    def seen(self, tokens: Sequence[int], words: int, max_new_tokens: int) -> list[float]:
+    def seen(self, tokens: Sequence[int], words: int) -> list[float]:
         """Numbers from 0 to 1, in the order of `TARGETS`.
 
         Args:
             tokens: Of the text.
             words: How many words they are.
-            max_new_tokens: The most tokens of a text.
         """
         missing = self.missing(tokens)
         inside = any(_begun(s, tokens) for spellings in missing for s in spellings)
-        low, high = self.window or (0, words + max_new_tokens)
+        share = len(missing) / max(1, len(self.keywords))
+        if self.window is None:
+            return [share, float(inside), 0.0, 1.0, 1.0]
+        low, high = self.window
         return [
-            len(missing) / max(1, len(self.keywords)),
+            share,
             float(inside),
-            min(1.0, max(0, low - words) / max_new_tokens),
-            min(1.0, max(0, high - words) / max_new_tokens),
+            max(0, low - words) / low,
+            max(0, high - words) / high,
+            float(low <= words <= high),
         ]
 
 

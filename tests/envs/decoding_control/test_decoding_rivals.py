@@ -181,7 +181,7 @@ def test_rivals_are_fitted_when_they_are_asked_and_once(hold):
 
 
 @pytest.mark.parametrize(
-    ("missing", "to_window", "left", "ends", "expected"),
+    ("missing", "words", "left", "ends", "expected"),
     [
         (0.5, 0.2, 0.4, 1, "T 0, keywords 3, end -9"),
         (0.0, 0.2, 0.4, 1, "T 0, end -9"),
@@ -191,16 +191,14 @@ def test_rivals_are_fitted_when_they_are_asked_and_once(hold):
         (0.5, 0.0, 0.0, 0, "stop"),
     ],
 )
-def test_the_rule_by_target_pushes_holds_and_stops_by_hand(
-    missing, to_window, left, ends, expected
-):
+def test_the_rule_by_target_pushes_holds_and_stops_by_hand(missing, words, left, ends, expected):
     menu = Menu.of(knobs={"keyword_bonus": [9, 0, 3], "end_bonus": [0, -9], "stop": True})
     rule = ByTarget(menu, (SENTENCE, *TARGETS))
-    obs = np.array([ends, missing, 0.0, to_window, left], np.float32)
+    obs = np.array([ends, missing, 0.0, words, left, 0.0], np.float32)
     assert menu.name(rule(obs, np.random.default_rng(0))) == expected
 
 
 def test_without_a_stop_the_rule_by_target_goes_on():
     menu = Menu.of(knobs={"temperature": [0.5, 0.0]})
     rule = ByTarget(menu, (SENTENCE, *TARGETS))
-    assert menu.name(rule(np.zeros(5, np.float32), np.random.default_rng(0))) == "T 0"
+    assert menu.name(rule(np.eye(6, dtype=np.float32)[4], np.random.default_rng(0))) == "T 0"

@@ -28,25 +28,29 @@ def test_keywords_are_missing_until_one_of_their_spellings_stands_there(tokens, 
 
 def test_what_a_policy_sees_by_hand():
     def seen(tokens, words):
-        return dict(zip(TARGETS, TARGET.seen(tokens, words, 10), strict=True))
+        return dict(zip(TARGETS, TARGET.seen(tokens, words), strict=True))
 
     assert seen([], 0) == {
         "keywords_missing": 1.0,
         "inside_keyword": 0.0,
-        "words_to_window": 0.4,
-        "words_left": 0.6,
+        "words_missing": 1.0,
+        "words_left": 1.0,
+        "in_window": 0.0,
     }
     assert seen([A, OTHER, OTHER, OTHER, B], 5) == {
         "keywords_missing": 0.5,
         "inside_keyword": 1.0,
-        "words_to_window": 0.0,
-        "words_left": pytest.approx(0.1),
+        "words_missing": 0.0,
+        "words_left": pytest.approx(1 / 6),
+        "in_window": 1.0,
     }
-    assert seen([OTHER] * 8, 8)["words_left"] == 0.0
+    assert seen([OTHER] * 3, 3)["words_missing"] == 0.25
+    late = seen([OTHER] * 8, 8)
+    assert (late["words_left"], late["in_window"]) == (0.0, 0.0)
 
 
 def test_a_text_that_is_to_reach_nothing_sees_so():
-    assert NO_TARGET.seen([OTHER] * 30, 30, 10) == [0.0, 0.0, 0.0, 1.0]
+    assert NO_TARGET.seen([OTHER] * 30, 30) == [0.0, 0.0, 0.0, 1.0, 1.0]
     assert NO_TARGET.next_ids([OTHER]) == []
 
 
