@@ -221,4 +221,5 @@ def _refuse(path: Path, line: int, reason: str) -> NoReturn:
 
 _EPISODE_FIELDS = tuple(name for name in Episode.__dataclass_fields__ if name != "steps")
 _STEP_FIELDS = tuple(Step.__dataclass_fields__)
-_ADDED_FIELDS = ("reward_values", "log_ratio", "kind", "special", "text")  # older files lack them
+# Older files lack them.
+_ADDED_FIELDS = ("reward_values", "log_ratio", "kind", "special", "text", "expert_name")
