@@ -96,7 +96,10 @@ class PolicyActor:
             told["probabilities"] = distribution.stored.exp().tolist()
         if self.reference is not None:
             told |= self._referred(self.reference, batch, distribution)
-        return [Choice(**dict(zip(told, each, strict=True))) for each in zip(*told.values())]
+        return [
+            Choice(**dict(zip(told, each, strict=True)))
+            for each in zip(*told.values(), strict=True)
+        ]
 
     def _referred(
         self, reference: Reference, batch: ObservationBatch, distribution: Distribution

@@ -178,10 +178,13 @@ def summary_of(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def chosen_probability(step: Mapping[str, Any]) -> float | None:
-    """Of the action that a step took; None where it is not recorded."""
+    """Of the action that a step took; None where it is not recorded, or a density."""
     probabilities, action = step.get("probabilities"), step["action"]
+    logprob, factors = step.get("logprob"), action if isinstance(action, list) else [action]
     if probabilities is None or not isinstance(action, int):
-        return None
+        if logprob is None or not all(isinstance(factor, int) for factor in factors):
+            return None
+        return math.exp(logprob)
     legal = step.get("legal_actions")
     place = action if legal is None else legal.index(action) if action in legal else -1
     return probabilities[place] if 0 <= place < len(probabilities) else None
