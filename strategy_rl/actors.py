@@ -14,17 +14,39 @@ from torch import Tensor
 from strategy_rl.collector import env_actions
 from strategy_rl.env import fault_at
 from strategy_rl.generation import AnyPolicy, Response, TextPolicy
+from strategy_rl.policy.distributions import Distribution
+from strategy_rl.policy.observations import ObservationBatch
 from strategy_rl.policy.policy import Policy
 from strategy_rl.policy.spaces import CANDIDATES, MASK
+from strategy_rl.reference import Reference
 
 
 class Choice(NamedTuple):
-    """An action as the environment takes it, and what stood behind it where that is known."""
+    """An action as the environment takes it, and what stood behind it where that is known.
+
+    Attributes:
+        action: As `env.step` takes it.
+        probabilities: Of every action.
+        value: Of the state.
+        log_ratio: Of a written action: its log-probability less that under the reference.
+        logprob: Of the action; a density where actions are numbers.
+        entropy: Of the distribution, nats.
+        greedy_action: The most probable action.
+        reference_action: The reference's most probable one.
+        reference_probabilities: Of every action.
+        kl: To the reference, exact, nats.
+    """
 
     action: Any
-    probabilities: list[float] | None = None  # of every action
+    probabilities: list[float] | None = None
     value: float | None = None
-    log_ratio: float | None = None  # of a written action, to SFT's policy
+    log_ratio: float | None = None
+    logprob: float | None = None
+    entropy: float | None = None
+    greedy_action: Any = None
+    reference_action: Any = None
+    reference_probabilities: list[float] | None = None
+    kl: float | None = None
 
 
 class Actor(Protocol):
@@ -41,10 +63,11 @@ class Actor(Protocol):
 
 @dataclass(frozen=True)
 class PolicyActor:
-    """A policy, greedy or sampled."""
+    """A policy, greedy or sampled; with a reference, what that would do is told too."""
 
     policy: Policy
     greedy: bool = True
+    reference: Reference | None = None
 
     def act(
         self,
@@ -56,17 +79,40 @@ class PolicyActor:
         batch = self.policy.encode(observations, [info.get(MASK) for info in infos])
         distribution, values = self.policy.evaluate(batch)
         uniforms = rng.random((len(observations), self.policy.spec.action.num_draws))
+        mode = distribution.mode()
         actions = (
-            distribution.mode()
+            mode
             if self.greedy
             else distribution.sample(torch.from_numpy(uniforms).to(self.policy.device))
         )
+        told: dict[str, list[Any]] = {
+            "action": env_actions(actions),
+            "value": values.tolist(),
+            "logprob": distribution.log_prob(actions).tolist(),
+            "entropy": distribution.entropy().tolist(),
+            "greedy_action": env_actions(mode),
+        }
         if self.policy.spec.action.kind == "categorical":
-            probabilities: list[Any] = distribution.stored.exp().tolist()
-        else:
-            probabilities = [None] * len(observations)
-        chosen = env_actions(actions)
-        return [Choice(*c) for c in zip(chosen, probabilities, values.tolist(), strict=True)]
+            told["probabilities"] = distribution.stored.exp().tolist()
+        if self.reference is not None:
+            told |= self._referred(self.reference, batch, distribution)
+        return [
+            Choice(**dict(zip(told, each, strict=True)))
+            for each in zip(*told.values(), strict=True)
+        ]
+
+    def _referred(
+        self, reference: Reference, batch: ObservationBatch, distribution: Distribution
+    ) -> dict[str, list[Any]]:
+        """What the reference would do, and how far from it the policy is."""
+        theirs = self.policy.rebuild(reference.stored_for(self.policy, batch))
+        told = {
+            "reference_action": env_actions(theirs.mode()),
+            "kl": distribution.kl(theirs, reference.left_out).tolist(),
+        }
+        if self.policy.spec.action.kind == "categorical":
+            told["reference_probabilities"] = theirs.stored.exp().tolist()
+        return told
 
 
 @dataclass(frozen=True)
@@ -108,12 +154,23 @@ class TextActor:
 
 
 def actor_of(
-    policy: AnyPolicy, *, greedy: bool = True, reference: Mapping[str, Tensor] | None = None
+    policy: AnyPolicy,
+    *,
+    greedy: bool = True,
+    reference: Reference | Mapping[str, Tensor] | None = None,
 ) -> Actor:
-    """A policy as an actor; of one that writes the KL to `reference` is measured."""
+    """A policy as an actor, beside a reference.
+
+    Args:
+        policy: Who decides.
+        greedy: Or else sampled.
+        reference: Of a policy that writes, weights of its backbone.
+    """
     if isinstance(policy, TextPolicy):
+        assert not isinstance(reference, Reference)
         return TextActor(policy, greedy, reference)
-    return PolicyActor(policy, greedy)
+    assert reference is None or isinstance(reference, Reference)
+    return PolicyActor(policy, greedy, reference)
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,8 @@ def _build_parser() -> argparse.ArgumentParser:
         sub = verbs.add_parser(name, help=verb.summary, description=verb.summary, epilog=example)
         for argument in verb.arguments:
             required: dict[str, Any] = {"required": True} if argument in verb.required else {}
-            sub.add_argument(argument, **_ARGUMENTS[argument], **required)
+            said = _ARGUMENTS.get(f"{name} {argument}") or _ARGUMENTS[argument]
+            sub.add_argument(argument, **said, **required)
     return parser
 
 
@@ -197,14 +198,29 @@ def _models(args: argparse.Namespace) -> int:
 def _board(args: argparse.Namespace) -> int:
     if not args.folder.is_dir():
         raise RunError(f"{args.folder}: no such folder; expected a run or a folder of runs")
+    if args.export is not None:
+        from strategy_rl.board.export import export_board
+
+        count = export_board(args.folder, args.export)
+        print(f"{count} episodes in {args.export}; show them with")
+        print(f"  {shlex.quote(sys.executable)} -m http.server -b 127.0.0.1 -d {args.export}")
+        return 0
     # Loopback only: the events hold texts, and TensorBoard asks for no password.
     options = ["--logdir", str(args.folder), "--host", "127.0.0.1", "--port", str(args.port)]
-    command = [sys.executable, "-m", "tensorboard.main", *options]
+    command = [sys.executable, "-m", "strategy_rl.board.serve", *options]
     with subprocess.Popen(command) as process:
         try:
             return process.wait()
         except KeyboardInterrupt:
             return process.wait()  # TensorBoard got the same Ctrl-C
+
+
+def _episodes(args: argparse.Namespace) -> int:
+    from strategy_rl.board.terminal import episodes_text
+
+    wanted = {"policy": args.policy, "split": args.split, "row": args.row, "sort": args.sort}
+    print(episodes_text(args.run, **wanted, limit=args.limit))
+    return 0
 
 
 def _self_check(args: argparse.Namespace) -> int:
@@ -334,6 +350,19 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "name": {"nargs": "?", "metavar": "NAME", "help": "fetch this model and print its folder"},
     "--port": {"type": int, "default": 6006, "help": "port on this machine (default: 6006)"},
+    "--export": {
+        "type": Path,
+        "metavar": "DIR",
+        "help": "write the Policy tab and all episodes there as files, for any file server",
+    },
+    "episodes --policy": {"metavar": "NAME", "help": "whose episodes (default: everybody's)"},
+    "episodes --split": {"metavar": "SPLIT", "help": "test, probe ... (default: all)"},
+    "--row": {"type": int, "metavar": "N", "help": "episodes of one row"},
+    "--sort": {
+        "metavar": "COLUMN",
+        "help": "return, value_error, least_probability, length or component:NAME; -COLUMN reverses",
+    },
+    "--limit": {"type": int, "default": 20, "help": "how many are listed (default: 20)"},
 }
 
 _VERBS = {
@@ -374,10 +403,16 @@ _VERBS = {
         ("name",),
     ),
     "board": _Verb(
-        "Open TensorBoard on runs, for this machine only.",
+        "Open TensorBoard on runs, for this machine only; the Policy tab shows their episodes.",
         "board runs --port 6007",
         _board,
-        ("folder", "--port"),
+        ("folder", "--port", "--export"),
+    ),
+    "episodes": _Verb(
+        "List a run's episodes in the terminal, or show one in full.",
+        "episodes runs/smoke --policy ppo --row 3",
+        _episodes,
+        ("run", "--policy", "--split", "--row", "--sort", "--limit"),
     ),
     "self-check": _Verb(
         "Test an experiment's model and task for silent mistakes before training.",

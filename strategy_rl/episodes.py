@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,9 @@ class Step:
 
     `reward_values` are the components' own values, None where one abstained; `log_ratio` is the
     log-probability of a written action less that under SFT's policy; `special` tells an action
-    that stands beside the plain ones; `text` is what the step wrote.
+    that stands beside the plain ones; `text` is what the step wrote. `greedy_action` is the most
+    probable one, `reference_action` that of SFT's policy, `kl` how far the two distributions are
+    from each other, nats; `logprob` is of the action taken, a density where actions are numbers.
     """
 
     action: Action
@@ -51,6 +54,14 @@ class Step:
     special: bool | None = None
     text: str | None = None
     expert_name: str | None = None
+    logprob: float | None = None
+    entropy: float | None = None
+    greedy_action: Action | None = None
+    greedy_name: str | None = None
+    reference_action: Action | None = None
+    reference_name: str | None = None
+    reference_probabilities: list[float] | None = None
+    kl: float | None = None
 
 
 @dataclass(frozen=True)
@@ -130,10 +141,53 @@ def json_line(value: Any) -> bytes:
 
 
 def episode_to_json(episode: Episode) -> dict[str, Any]:
-    """The episode as its line in the file; `return` is written for readers of the raw file."""
+    """The episode as its line in the file; `return` and `summary` are for readers of the raw file.
+
+    The steps come last, so that lists of episodes can be made from the beginnings of lines.
+    """
     head = {name: getattr(episode, name) for name in _EPISODE_FIELDS}
     steps = [{name: getattr(step, name) for name in _STEP_FIELDS} for step in episode.steps]
-    return {**head, "return": episode.return_, "steps": steps}
+    return {**head, "return": episode.return_, "summary": summary_of(steps), "steps": steps}
+
+
+def summary_of(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What lists of episodes are sorted and filtered by.
+
+    Args:
+        steps: Of one episode, as its line holds them.
+
+    Returns:
+        `length`; `value_error`, how far the first value was from the return, and
+        `least_probability` of the actions taken, None where they are not known; `actions`, how
+        often each name; `components`, the sum of each.
+    """
+    total = math.fsum(step["reward"] for step in steps)
+    first = steps[0].get("value") if steps else None
+    chosen = [p for step in steps if (p := chosen_probability(step)) is not None]
+    components: dict[str, float] = {}
+    for step in steps:
+        for name, value in step["components"].items():
+            components[name] = components.get(name, 0.0) + value
+    return {
+        "length": len(steps),
+        "value_error": None if first is None else abs(first - total),
+        "least_probability": min(chosen, default=None),
+        "actions": dict(Counter(step["action_name"] for step in steps)),
+        "components": components,
+    }
+
+
+def chosen_probability(step: Mapping[str, Any]) -> float | None:
+    """Of the action that a step took; None where it is not recorded, or a density."""
+    probabilities, action = step.get("probabilities"), step["action"]
+    logprob, factors = step.get("logprob"), action if isinstance(action, list) else [action]
+    if probabilities is None or not isinstance(action, int):
+        if logprob is None or not all(isinstance(factor, int) for factor in factors):
+            return None
+        return math.exp(logprob)
+    legal = step.get("legal_actions")
+    place = action if legal is None else legal.index(action) if action in legal else -1
+    return probabilities[place] if 0 <= place < len(probabilities) else None
 
 
 def episode_from_json(fields: Mapping[str, Any]) -> Episode:
@@ -222,4 +276,8 @@ def _refuse(path: Path, line: int, reason: str) -> NoReturn:
 _EPISODE_FIELDS = tuple(name for name in Episode.__dataclass_fields__ if name != "steps")
 _STEP_FIELDS = tuple(Step.__dataclass_fields__)
 # Older files lack them.
-_ADDED_FIELDS = ("reward_values", "log_ratio", "kind", "special", "text", "expert_name")
+_ADDED_FIELDS = frozenset(
+    {"reward_values", "log_ratio", "kind", "special", "text", "expert_name", "logprob", "entropy"}
+    | {"greedy_action", "greedy_name", "reference_action", "reference_name"}
+    | {"reference_probabilities", "kl"}
+)

@@ -157,9 +157,6 @@ def _step(
 ) -> Step:
     obs, info = running.obs, running.info
     legal = _legal_actions(obs, info)
-    probabilities = choice.probabilities
-    if probabilities is not None and legal is not None:
-        probabilities = [probabilities[i] for i in legal]
     action: Action = _flat(choice.action)
     components = answer.info.get("reward_components", {})
     kinds, expert = info.get("candidate_kinds"), _flat(info.get("expert_action"))
@@ -172,7 +169,7 @@ def _step(
         components=dict(components),
         observation=_kept(obs, keep_texts),
         legal_actions=legal,
-        probabilities=probabilities,
+        probabilities=_of_legal(choice.probabilities, legal),
         value=choice.value,
         expert_action=expert,
         candidate_kinds=None if kinds is None else list(kinds),
@@ -182,7 +179,26 @@ def _step(
         special=_special_name(slots, action) is not None,
         text=text if keep_texts and isinstance(text, str) else None,
         expert_name=None if expert is None else _action_name(slots, obs, expert),
+        logprob=choice.logprob,
+        entropy=choice.entropy,
+        kl=choice.kl,
+        reference_probabilities=_of_legal(choice.reference_probabilities, legal),
+        **_named_action("greedy", choice.greedy_action, slots, obs),
+        **_named_action("reference", choice.reference_action, slots, obs),
     )
+
+
+def _of_legal(probabilities: list[float] | None, legal: list[int] | None) -> list[float] | None:
+    if probabilities is None or legal is None:
+        return probabilities
+    return [probabilities[i] for i in legal]
+
+
+def _named_action(who: str, action: Any, slots: EnvSlots, obs: Any) -> dict[str, Any]:
+    """What somebody else would do, under the names of a step's fields."""
+    flat = _flat(action)
+    name = None if flat is None else _action_name(slots, obs, flat)
+    return {f"{who}_action": flat, f"{who}_name": name}
 
 
 def _values(info: Mapping[str, Any]) -> dict[str, float | None] | None:

@@ -31,6 +31,7 @@ from strategy_rl.logger import MetricsLogger, episodes_digest
 from strategy_rl.moments import one_part
 from strategy_rl.policy import Policy
 from strategy_rl.policy.spaces import ObservationSpec
+from strategy_rl.reference import Reference
 from strategy_rl.report import bootstrap_interval, render_texts
 from strategy_rl.rivals import (
     CosineActor,
@@ -163,18 +164,31 @@ class Actors:
 
     def _sampled(self, stage: str) -> Actor:
         """The policy of a stage, drawing; PPO's KL to SFT's is measured on the way."""
-        start = "backbone."
-        sft = {
-            k.removeprefix(start): v for k, v in self.states["sft"].items() if k.startswith(start)
-        }
-        reference = sft if stage == "ppo" else None
+        reference = self._reference if stage == "ppo" else None
         return actor_of(self._policy_of(stage), greedy=False, reference=reference)
+
+    def _greedy(self, stage: str) -> Actor:
+        """The policy of a stage at its most probable; a writer's KL says little there."""
+        is_written = isinstance(self.policy, TextPolicy)
+        reference = self._reference if stage == "ppo" and not is_written else None
+        return actor_of(self._policy_of(stage), reference=reference)
 
     def _trained(self, stage: str) -> dict[str, Maker]:
         return {
-            stage: lambda: actor_of(self._policy_of(stage)),
+            stage: partial(self._greedy, stage),
             f"{stage}_sampled": partial(self._sampled, stage),
         }
+
+    @property
+    def _reference(self) -> Reference | Mapping[str, Tensor] | None:
+        """SFT's policy, to be told beside PPO's; None where there was no SFT."""
+        if isinstance(self.policy, TextPolicy):
+            start = "backbone."
+            sft = self.states["sft"].items()
+            return {k.removeprefix(start): v for k, v in sft if k.startswith(start)}
+        if not self.experiment.sft.epochs:
+            return None
+        return Reference(self._sft_policy)
 
     def _policy_of(self, stage: str) -> AnyPolicy:
         self.policy.load_state(self.states[stage])

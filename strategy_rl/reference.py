@@ -7,6 +7,7 @@ import copy
 from torch import Tensor
 
 from strategy_rl.errors import DivergenceError
+from strategy_rl.policy.observations import ObservationBatch
 from strategy_rl.policy.policy import Policy
 from strategy_rl.rollout import DecisionRollout
 
@@ -28,8 +29,12 @@ class Reference:
 
     def stored(self, policy: Policy, rollout: DecisionRollout) -> Tensor:
         """The reference's distributions over a rollout's decisions, (N, width)."""
+        return self.stored_for(policy, rollout.batch)
+
+    def stored_for(self, policy: Policy, batch: ObservationBatch) -> Tensor:
+        """The same over observations."""
         with policy.lent_to(self.network, self.backbone):
-            return policy.evaluate(rollout.batch).distribution.stored
+            return policy.evaluate(batch).distribution.stored
 
 
 def check_reference(policy: Policy, reference: Reference, rollout: DecisionRollout) -> None:

@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from strategy_rl import files
 from strategy_rl.checkpoint import Checkpoint, Checkpoints
 from strategy_rl.config import Experiment
+from strategy_rl.episodes import Episode
 from strategy_rl.errors import CheckpointError, Interrupted
 from strategy_rl.folder import (
     changes,
@@ -31,7 +32,7 @@ from strategy_rl.folder import (
     some,
     status_kept,
 )
-from strategy_rl.logger import METRICS_FILE, MetricsLogger
+from strategy_rl.logger import METRICS_FILE, EpisodeLog, MetricsLogger
 from strategy_rl.training import TrainingState
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if os.name != "nt" else ()))
@@ -57,6 +58,7 @@ class Session:
         self._bar: Any = None
         self._signals = signals
         self._identity: dict[str, Any] = {}
+        self._episode_logs: dict[str, EpisodeLog] = {}
         self.pin("config", deciding_fields(experiment))  # refuses before anything is cut
         self.logger = MetricsLogger(
             path, tensorboard=experiment.logging.tensorboard, resume_offset=self._metrics_offset()
@@ -96,10 +98,26 @@ class Session:
                     "stage": self._stage,
                     "counters": state.counters,
                     "metrics_offset": self.logger.offset,
+                    "episode_offsets": self._episode_offsets(),
                     "identity": self._identity,
                 },
             )
         self.heed_signals()
+
+    def log_episodes(self, name: str, episodes: Iterable[Episode]) -> None:
+        """Add episodes to `episodes/NAME.jsonl`."""
+        if name not in self._episode_logs:
+            kept = self.checkpoint.state.get("episode_offsets", {}) if self.checkpoint else {}
+            header = {"task": self.experiment.task.id, "split": name}
+            path = self.path / "episodes" / f"{name}.jsonl"
+            self._episode_logs[name] = EpisodeLog(path, header, kept.get(name, 0))
+        self._episode_logs[name].add(episodes)
+
+    def close(self) -> None:
+        """Close the records."""
+        self.logger.close()
+        for log_file in self._episode_logs.values():
+            log_file.close()
 
     # The stages.
 
@@ -146,6 +164,11 @@ class Session:
                 f"{self.path}: its checkpoint was made with another {name}: {some(other)}; put the "
                 f"old {name} back, or start a new run"
             )
+
+    def _episode_offsets(self) -> dict[str, int]:
+        """Of what was written by now, in this process or before it."""
+        kept = self.checkpoint.state.get("episode_offsets", {}) if self.checkpoint else {}
+        return kept | {name: log_file.offset for name, log_file in self._episode_logs.items()}
 
     def _metrics_offset(self) -> int | None:
         """Where the record goes on.
@@ -223,4 +246,4 @@ def working_in(path: Path, experiment: Experiment) -> Iterator[Session]:
             note_environment(path)
             yield session
         finally:
-            session.logger.close()
+            session.close()

@@ -6,7 +6,7 @@ What a stage needs of those before it is either in the checkpoint or made again 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from strategy_rl import files
+from strategy_rl.actors import actor_of
 from strategy_rl.assembly import (
     Rows,
     World,
@@ -42,7 +43,7 @@ from strategy_rl.demonstrations import (
     roll_expert,
 )
 from strategy_rl.errors import EnvironmentFault, InputError
-from strategy_rl.evaluation import greedy_figures, greedy_return
+from strategy_rl.evaluation import Label, greedy_figures, greedy_return, plan_split, play
 from strategy_rl.features import TextTable
 from strategy_rl.folder import (
     ENVIRONMENT,
@@ -131,6 +132,8 @@ class Stages:
         experiment, policy = self.experiment, self.policy
         with session.stage("prepare"):
             self.prepare()
+        if session.checkpoint is None:
+            self.probe(policy, "untrained", 0)
         if experiment.sft.epochs:
             with session.stage("sft"):
                 self.sft(policy)
@@ -148,6 +151,24 @@ class Stages:
         )
         self.world.close()
         return report
+
+    def probe(self, policy: AnyPolicy, stage: str, iteration: int) -> None:
+        """Play the same few validation rows as ever, and keep the episodes."""
+        slots, count = self.world.validation, self.experiment.logging.probe_rows
+        if not count:
+            return
+        plans = plan_split(slots, self.seed, "probe", count)
+        label = Label("policy", "probe", self.seed, stage, iteration)
+        rng = generator(self.seed, "probe")  # a greedy policy draws nothing
+        episodes = play(actor_of(policy), slots, plans, label, rng=rng, keep_texts=True)
+        self.session.log_episodes("probe", episodes)
+
+    def judged(
+        self, policy: AnyPolicy, plans: Sequence[EpisodePlan], counters: Mapping[str, Any]
+    ) -> dict[str, float]:
+        """What PPO is judged by on the way; probe rows are played on the same occasions."""
+        self.probe(policy, "ppo", counters["iteration"])
+        return greedy_figures(policy, self.world.validation, plans)
 
     def keep_reference(self, policy: AnyPolicy) -> None:
         """Write down the policy that SFT left, or take it back from there.
@@ -322,7 +343,7 @@ class Stages:
         self.world.judge_rewards_by(mean_and_std(state.counters["judge_sums"]))
         task = Task(
             collect=self.collector(policy, plan, state.counters),
-            validate=lambda: greedy_figures(policy, self.world.validation, plans),
+            validate=lambda: self.judged(policy, plans, state.counters),
             method=method,
             histograms_every=self.experiment.logging.histograms_every,
             checkpoint_every=self.experiment.checkpoint.every,

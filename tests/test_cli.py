@@ -276,7 +276,7 @@ def test_board_serves_this_machine_alone_and_gives_its_exit_code(
     monkeypatch.setattr(subprocess, "Popen", FakeProcess)
     assert cli.main(["board", str(tmp_path), "--port", "7007"]) == 9
     line = " ".join(started[0][1:])
-    assert line == f"-m tensorboard.main --logdir {tmp_path} --host 127.0.0.1 --port 7007"
+    assert line == f"-m strategy_rl.board.serve --logdir {tmp_path} --host 127.0.0.1 --port 7007"
     assert cli.main(["board", str(tmp_path / "none")]) == 2
     assert len(started) == 1
 

@@ -1,11 +1,20 @@
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from strategy_rl.episodes import Episode, Step, json_line, plain, read_episodes, write_episodes
+from strategy_rl.episodes import (
+    Episode,
+    Step,
+    json_line,
+    plain,
+    read_episodes,
+    summary_of,
+    write_episodes,
+)
 from strategy_rl.errors import RunError
 
 STEP = Step(
@@ -107,3 +116,23 @@ def test_another_schema_or_no_header_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="nowhere"):
         read_episodes(tmp_path / "nowhere.jsonl")
+
+
+def test_the_summary_of_steps_by_hand() -> None:
+    common = {"components": {"a": 1.0}, "value": 0.5}
+    steps = [
+        {**common, "action": 2, "action_name": "x", "reward": 1.0, "legal_actions": [0, 2]}
+        | {"probabilities": [0.9, 0.1]},
+        {**common, "action": [0, 1], "action_name": "y", "reward": -0.25, "logprob": -1.0},
+        {**common, "action": [0.5, 1.0], "action_name": "x", "reward": 0.0, "logprob": 3.0},
+    ]
+    assert summary_of(steps) == {
+        "length": 3,
+        "value_error": 0.25,
+        "least_probability": 0.1,
+        "actions": {"x": 2, "y": 1},
+        "components": {"a": 3.0},
+    }
+    assert summary_of(steps[1:2])["least_probability"] == pytest.approx(math.exp(-1.0))
+    assert summary_of(steps[2:])["least_probability"] is None  # a density
+    assert summary_of([])["value_error"] is None

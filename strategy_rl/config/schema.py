@@ -350,6 +350,8 @@ class LoggingConfig(Section):
     """PPO rounds between two sets of histograms."""
     full_episodes: Annotated[tuple[Text, ...], BeforeValidator(as_tuple)] = ("sft", "ppo")
     """Policies whose evaluation episodes keep their texts."""
+    probe_rows: Whole = 6
+    """Validation rows that are played before SFT, after it and whenever PPO is judged, and kept."""
     digest_episodes: Whole = 5
     """How many of them TensorBoard's Text tab shows after the evaluation, from worst to best."""
 

@@ -14,12 +14,14 @@ import numpy as np
 
 from strategy_rl.episodes import plain
 from strategy_rl.logger.digest import episode_digest, episodes_digest
+from strategy_rl.logger.episode_log import EpisodeLog
 from strategy_rl.logger.metrics import METRICS, Metric, find_metric, render_metrics
 from strategy_rl.logger.record import Record, read_record
 from strategy_rl.logger.tensorboard import EventFile
 
 __all__ = [
     "METRICS",
+    "EpisodeLog",
     "Metric",
     "MetricsLogger",
     "episode_digest",

@@ -1,0 +1,118 @@
+"""Lines of an episodes file as data; what a list of episodes shows of each. Knows no file.
+
+A head is the part of a line before `,"steps":`. A run may come from elsewhere: every field of a
+head is checked, and what is no episode becomes None.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Head = dict[str, Any]
+
+_STEPS = b',"steps":['
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None)  # NaN is no JSON, and is unknown
+
+
+def parse_line(line: bytes) -> dict[str, Any] | None:
+    """The object on a line, or None where it holds none."""
+    try:
+        value = _DECODER.decode(line.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def parse_heads(lines: Sequence[bytes]) -> list[Head | None]:
+    """What a list shows of each line, in order; None where a line is no episode.
+
+    The steps are parsed only where the head has no `summary`, as in older files.
+    """
+    begins = [_begin(line) for line in lines]
+    return [_head(fields, line) for fields, line in zip(_parsed(begins), lines, strict=True)]
+
+
+def number_of(value: Any) -> float | None:
+    """A finite number, or None."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return value
+    return None
+
+
+def _begin(line: bytes) -> bytes:
+    """The line without its steps, still an object; a quote in a text cannot end like this."""
+    cut = line.find(_STEPS)
+    return line if cut < 0 else line[:cut] + b"}"
+
+
+def _parsed(begins: Sequence[bytes]) -> list[dict[str, Any] | None]:
+    """All at once, which is faster and shares the keys; one by one where something is wrong."""
+    try:
+        values: list[Any] = _DECODER.decode(
+            b"".join((b"[", b",".join(begins), b"]")).decode("utf-8")
+        )
+    except (ValueError, RecursionError):
+        values = []
+    if len(values) == len(begins) and all(type(value) is dict for value in values):
+        return values
+    return [parse_line(begin) for begin in begins]
+
+
+def _head(fields: dict[str, Any] | None, line: bytes) -> Head | None:
+    if fields is None:
+        fields = parse_line(line)
+    if fields is None or not isinstance(fields.get("episode_id"), str):
+        return None
+    summary = fields.get("summary")
+    if not isinstance(summary, dict):
+        summary = _summary(line)
+    if summary is None or not isinstance(summary.get("length"), int):
+        return None
+    return {
+        "key": 0,
+        "episode_id": fields["episode_id"],
+        "stage": _text(fields.get("stage")),
+        "iteration": _whole(fields.get("iteration")),
+        "split": _text(fields.get("split")),
+        "policy": _text(fields.get("policy")),
+        "row": _whole(fields.get("row")),
+        "kind": _text(fields.get("kind")),
+        "group": _text(fields.get("group")),
+        "return": number_of(fields.get("return")),
+        "length": summary["length"],
+        "terminated": fields.get("terminated") is True,
+        "value_error": number_of(summary.get("value_error")),
+        "least_probability": number_of(summary.get("least_probability")),
+        "actions": _numbers(summary.get("actions")),
+        "components": _numbers(summary.get("components")),
+    }
+
+
+def _summary(line: bytes) -> dict[str, Any] | None:
+    """From the steps; None where they are none."""
+    from strategy_rl.episodes import summary_of  # heavy, and only older files need it
+
+    fields = parse_line(line)
+    try:
+        return None if fields is None else summary_of(fields["steps"])
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        return None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if type(value) is int else None
+
+
+def _numbers(value: Any) -> Mapping[str, float]:
+    if not isinstance(value, dict):
+        return {}
+    if all(type(number) is int or type(number) is float for number in value.values()):
+        return value  # the usual case; infinities become null when they are sent
+    return {name: number for name, number in value.items() if number_of(number) is not None}

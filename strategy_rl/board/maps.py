@@ -1,0 +1,106 @@
+"""Which action was taken how often, by iteration, kind, policy, row or step."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from strategy_rl.board.episode import steps_in
+from strategy_rl.board.faults import RequestError
+from strategy_rl.board.index import Entry, read_many
+
+MAPS = ("iteration", "kind", "policy", "row", "step")
+MAX_ACTIONS, MAX_ROWS, MAX_READ = 40, 200, 2000
+OTHER = "other"
+
+Counts = Mapping[tuple[Any, str], int]  # by row and action
+
+
+class Decision(NamedTuple):
+    """One step's names, for counting; `expert` is None where the expert's choice is unknown."""
+
+    row: Hashable
+    action: str
+    expert: str | None
+
+
+def action_map(entries: Sequence[Entry], by: str) -> dict[str, Any]:
+    """How often each action was taken, one row a value of `by`.
+
+    Steps are read for `by=step` and for the expert's actions, so of at most 2000 episodes: with
+    more, `by=step` counts the first, and the expert's actions are None.
+
+    Raises:
+        RequestError: `by` is none of the five.
+    """
+    if by not in MAPS:
+        raise RequestError(f"by: got {by!r}, expected one of {', '.join(MAPS)}")
+    by_step = by == "step"
+    if by_step:
+        entries = entries[:MAX_READ]
+    decisions = list(_decisions(entries, by)) if len(entries) <= MAX_READ else []
+    taken = Counter((d.row, d.action) for d in decisions) if by_step else _taken(entries, by)
+    expert = Counter((d.row, d.expert) for d in decisions if d.expert is not None)
+    rows, names = _rows(row for row, _ in taken), _names(taken, expert)
+    return {
+        "by": by,
+        "rows": rows,
+        "actions": names,
+        "counts": _table(taken, rows, names),
+        "expert_counts": _table(expert, rows, names) if expert else None,
+    }
+
+
+def _taken(entries: Iterable[Entry], by: str) -> Counter[tuple[Any, str]]:
+    counts: Counter[tuple[Any, str]] = Counter()
+    for entry in entries:
+        row = entry.head[by]
+        for name, count in entry.head["actions"].items():
+            counts[row, name] += int(count)
+    return counts
+
+
+def _decisions(entries: Sequence[Entry], by: str) -> Iterator[Decision]:
+    for entry, episode in zip(entries, read_many(list(entries)), strict=True):
+        for place, step in enumerate(steps_in(episode)):
+            row = place if by == "step" else entry.head[by]
+            yield Decision(row, str(step.get("action_name")), expert_of(step))
+
+
+def expert_of(step: Mapping[str, Any]) -> str | None:
+    """The name of the expert's action; older files name only the legal ones."""
+    name, action = step.get("expert_name"), step.get("expert_action")
+    if isinstance(name, str):
+        return name
+    legal, names = step.get("legal_actions"), step.get("legal_names")
+    if isinstance(legal, list) and isinstance(names, list) and action in legal[: len(names)]:
+        return str(names[legal.index(action)])
+    return None if action is None else str(action)
+
+
+def _rows(rows: Iterable[Any]) -> list[Any]:
+    """Distinct, numbers by size, names in order of appearance, at most 200."""
+    found = list(dict.fromkeys(rows))
+    if all(row is None or isinstance(row, int) for row in found):
+        found.sort(key=lambda row: (row is None, row))
+    return found[:MAX_ROWS]
+
+
+def _names(taken: Counts, expert: Counts) -> list[str]:
+    """The actions taken most, then the expert's, by name; the rest is `other`."""
+    totals: Counter[str] = Counter()
+    for (_, name), count in taken.items():
+        totals[name] += count
+    totals.update(dict.fromkeys((name for _, name in expert), 0))
+    names = [name for name, _ in totals.most_common()]
+    return sorted(names[:MAX_ACTIONS]) + ([OTHER] if len(names) > MAX_ACTIONS else [])
+
+
+def _table(counts: Counts, rows: Sequence[Any], names: Sequence[str]) -> list[list[int]]:
+    places = {name: place for place, name in enumerate(names)}
+    lines = {row: [0] * len(names) for row in rows}
+    for (row, name), count in counts.items():
+        if row in lines:
+            lines[row][places.get(name, len(names) - 1)] += count
+    return list(lines.values())

@@ -1,0 +1,135 @@
+"""Lists of episodes: filters, order and pages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from strategy_rl.board.catalog import RunIndex
+from strategy_rl.board.faults import RequestError
+from strategy_rl.board.heads import Head
+from strategy_rl.board.index import Entry
+from strategy_rl.board.search import containing
+
+Params = Mapping[str, str]
+Item = TypeVar("Item")
+
+MAX_PAGE = 1000
+SORTS = ("return", "value_error", "least_probability", "length", "row", "iteration")
+COMPONENT = "component:"
+RETURN = "return"
+
+_TEXTS = ("stage", "split", "policy", "kind")
+_WHOLES = ("iteration", "row")
+
+
+def select(run: RunIndex, params: Params) -> list[Entry]:
+    """The episodes that the filters leave, in the order of `sort`, else of the files.
+
+    Raises:
+        RequestError: A parameter is none that can be used.
+    """
+    entries = run.entries()
+    for name in _TEXTS:
+        if wanted := params.get(name):
+            entries = [e for e in entries if e.head[name] == wanted]
+    for name in _WHOLES:
+        if (number := whole(params, name)) is not None:
+            entries = [e for e in entries if e.head[name] == number]
+    if action := params.get("action"):
+        entries = [e for e in entries if action in e.head["actions"]]
+    entries = _within(entries, value_getter(RETURN), params, RETURN)
+    if component := params.get("component"):
+        entries = _within(entries, value_getter(COMPONENT + component), params, "component")
+    if text := params.get("text"):
+        entries = containing(entries, text)
+    return in_order(entries, params.get("sort") or "")
+
+
+def page_of(items: Sequence[Item], params: Params) -> tuple[list[Item], dict[str, Any]]:
+    """The items of one page; and `total`, `page` and `size`.
+
+    Raises:
+        RequestError: `page` or `size` is no whole number that can be used.
+    """
+    page, size = whole(params, "page", least=0) or 0, whole(params, "size", least=1) or 100
+    size = min(size, MAX_PAGE)
+    shown = list(items[page * size : (page + 1) * size])
+    return shown, {"total": len(items), "page": page, "size": size}
+
+
+def in_order(entries: list[Entry], sort: str) -> list[Entry]:
+    """Sorted by a column; what has no value there comes last, in both directions.
+
+    Raises:
+        RequestError: There is no such column.
+    """
+    if not sort:
+        return entries
+    value = value_getter(sort.removeprefix("-"))
+    valued = [(value(e.head), e) for e in entries]
+    known = [pair for pair in valued if pair[0] is not None]
+    known.sort(key=lambda pair: pair[0], reverse=sort.startswith("-"))
+    return [e for _, e in known] + [e for number, e in valued if number is None]
+
+
+def value_getter(column: str) -> Callable[[Head], Any]:
+    """Reads a column of `sort` from a head; None where it has no value.
+
+    Raises:
+        RequestError: There is no such column.
+    """
+    if column.startswith(COMPONENT):
+        name = column.removeprefix(COMPONENT)
+        return lambda head: head["components"].get(name)
+    if column not in SORTS:
+        expected = ", ".join(SORTS)
+        raise RequestError(f"sort: got {column!r}, expected {expected} or {COMPONENT}NAME")
+    return lambda head: head[column]
+
+
+def whole(params: Params, name: str, *, least: int | None = None) -> int | None:
+    """A whole number among the parameters, or None where it is not given.
+
+    Raises:
+        RequestError: It is none, or less than `least`.
+    """
+    given = params.get(name)
+    if not given:
+        return None
+    sign_less = given.removeprefix("-")
+    number = int(given) if sign_less.isascii() and sign_less.isdigit() and len(given) < 18 else None
+    if number is None or (least is not None and number < least):
+        limit = "" if least is None else f" of at least {least}"
+        raise RequestError(f"{name}: got {given!r}, expected a whole number{limit}")
+    return number
+
+
+def number(params: Params, name: str) -> float | None:
+    """A finite number among the parameters, or None where it is not given.
+
+    Raises:
+        RequestError: It is none.
+    """
+    given = params.get(name)
+    if not given:
+        return None
+    try:
+        value = float(given)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise RequestError(f"{name}: got {given!r}, expected a number")
+    return value
+
+
+def _within(
+    entries: list[Entry], value: Callable[[Head], Any], params: Params, name: str
+) -> list[Entry]:
+    low, high = number(params, f"{name}_min"), number(params, f"{name}_max")
+    if low is not None:
+        entries = [e for e in entries if (v := value(e.head)) is not None and v >= low]
+    if high is not None:
+        entries = [e for e in entries if (v := value(e.head)) is not None and v <= high]
+    return entries

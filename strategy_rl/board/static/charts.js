@@ -1,0 +1,126 @@
+/**
+ * Small charts as SVG. Knows numbers and names, no episode.
+ */
+
+import { h, pressable, s } from "./dom.js";
+import { number } from "./format.js";
+
+const MARGIN = { left: 46, right: 24, top: 8, bottom: 20 };
+
+/**
+ * Lines over places on a shared axis.
+ * @param {{x: number, label: string}[]} ticks of the horizontal axis.
+ * @param {{name: string, style: string, points: {x: number, y: number | null, title: string,
+ *   onclick?: () => void, here?: boolean}[]}[]} series `style` is a CSS colour.
+ */
+export function lines({ width, height, ticks, series }) {
+  const points = series.flatMap((one) => one.points).filter((point) => point.y !== null);
+  if (points.length === 0) return h("p", { class: "muted" }, "Nothing recorded to draw.");
+  const across = scale(extent(points.map((p) => p.x)), MARGIN.left + 6, width - MARGIN.right - 6);
+  const up = scale(extent(points.map((p) => p.y)), height - MARGIN.bottom, MARGIN.top);
+  const frame = [...sideTicks(up, width), ...footTicks(ticks, across, height)];
+  const drawn = series.map((one) => line(one, across, up));
+  return h("figure", {}, svg(width, height, frame, drawn), legend(series));
+}
+
+/** Bars over bins; each calls its `onclick`. */
+export function histogram({ width, height, bins }) {
+  const most = Math.max(1, ...bins.map((bin) => bin.count));
+  const step = (width - MARGIN.left - MARGIN.right) / bins.length;
+  const up = scale([0, most], height - MARGIN.bottom, MARGIN.top);
+  const bars = bins.map((bin, i) => {
+    const box = { x: MARGIN.left + i * step, width: Math.max(1, step - 1) };
+    const top = bin.count ? Math.min(up(bin.count), up(0) - 2) : up(0);
+    const props = bin.count ? pressable(bin.onclick) : {};
+    return s(
+      "g",
+      { class: bin.count ? "bin" : "", ...props },
+      s("title", {}, bin.title),
+      s("rect", { ...box, y: MARGIN.top, height: up(0) - MARGIN.top, class: "catch" }),
+      s("rect", { ...box, y: top, height: up(0) - top, class: "bar" }),
+    );
+  });
+  const ends = [bins[0].low, (bins[0].low + bins.at(-1).high) / 2, bins.at(-1).high];
+  const across = scale([ends[0], ends[2]], MARGIN.left, width - MARGIN.right);
+  const labels = [...new Set(ends)].map((x) => ({ x, label: number(x, 2) }));
+  const foot = footTicks(labels, ends[0] === ends[2] ? () => width / 2 : across, height);
+  const side = [0, most].map((count) => sideText(count, String(count), up));
+  return svg(width, height, [...foot, ...side], bars);
+}
+
+/** A bar from 0 to `value`, to the left where it is negative; `most` fills one half. */
+export function bar(value, most) {
+  const share = most > 0 ? Math.min(1, Math.abs(value ?? 0) / most) * 50 : 0;
+  const left = value < 0 ? 50 - share : 50;
+  const style = { left: `${left}%`, width: `${share}%` };
+  return h("span", { class: "twoway" }, h("i", { class: value < 0 ? "down" : "up", style }));
+}
+
+function line({ style, points }, across, up) {
+  const known = points.filter((point) => point.y !== null);
+  const path = known.map((p, i) => `${i ? "L" : "M"}${across(p.x)},${up(p.y)}`).join("");
+  const dots = known.map((p) =>
+    s(
+      "g",
+      { class: p.onclick ? "dot press" : "dot", ...(p.onclick ? pressable(p.onclick) : {}) },
+      s("title", {}, p.title),
+      s("circle", { cx: across(p.x), cy: up(p.y), r: 8, class: "catch" }),
+      s("circle", { cx: across(p.x), cy: up(p.y), r: p.here ? 5 : 3, style: { fill: style } }),
+    ),
+  );
+  return [s("path", { d: path, class: "line", style: { stroke: style } }), dots];
+}
+
+function legend(series) {
+  const items = series.map((one) =>
+    h("span", {}, h("i", { class: "swatch", style: { background: one.style } }), one.name),
+  );
+  return h("figcaption", {}, items);
+}
+
+function svg(width, height, ...children) {
+  return s("svg", { width, height, viewBox: `0 0 ${width} ${height}`, class: "chart" }, children);
+}
+
+function sideTicks(up, width) {
+  return roundTicks(up.domain).flatMap((y) => [
+    s("line", {
+      x1: MARGIN.left,
+      x2: width - MARGIN.right,
+      y1: up(y),
+      y2: up(y),
+      class: y === 0 ? "zero" : "grid",
+    }),
+    sideText(y, number(y, decimals(up.domain)), up),
+  ]);
+}
+
+const sideText = (y, text, up) =>
+  s("text", { x: MARGIN.left - 6, y: up(y) + 3.5, "text-anchor": "end" }, text);
+
+function footTicks(ticks, across, height) {
+  const place = (x) => ({ x: across(x), y: height - 5, "text-anchor": "middle" });
+  return ticks.map((tick) => s("text", place(tick.x), tick.label));
+}
+
+function scale(domain, from, to) {
+  const [low, high] = domain;
+  const at = (value) =>
+    high === low ? (from + to) / 2 : from + ((value - low) / (high - low)) * (to - from);
+  return Object.assign(at, { domain });
+}
+
+function extent(values) {
+  return [Math.min(...values), Math.max(...values)];
+}
+
+function roundTicks([low, high]) {
+  const rough = (high - low || 1) / 4;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((n) => n * power).find((n) => n >= rough);
+  const ticks = [];
+  for (let k = Math.ceil(low / step); k * step <= high; k++) ticks.push(k * step);
+  return ticks;
+}
+
+const decimals = ([low, high]) => Math.max(0, 1 - Math.floor(Math.log10(high - low || 1)));

@@ -1,0 +1,156 @@
+/**
+ * Before and after: two policies or runs on the same rows.
+ */
+
+import { ask } from "./api.js";
+import { bar } from "./charts.js";
+import { empty, h } from "./dom.js";
+import { counted, NOTHING, number, plural, short, signed, whole } from "./format.js";
+import { pairDetail } from "./pair.js";
+import { sideControls, sidesOf } from "./sides.js";
+
+const SIZE = 100;
+
+export async function compare(ctx) {
+  const asked = sidesOf(ctx);
+  const controls = sideControls(ctx, asked);
+  if (!asked.policy_a || !asked.policy_b) {
+    return {
+      node: h(
+        "div",
+        {},
+        controls,
+        empty(
+          "There is nothing to compare yet.",
+          "Evaluate two policies on the same rows, e.g. sft and ppo, or choose another run.",
+        ),
+      ),
+    };
+  }
+  const page = Number(ctx.params.page ?? 0);
+  const found = await ask("compare", { ...asked, page, size: SIZE });
+  const open = found.pairs.find((pair) => nameOf(pair) === ctx.params.pair);
+  const body = open ? await opened(ctx, asked, open) : list(ctx, asked, found, page);
+  const node = h("div", {}, controls, summary(ctx, found, page), body);
+  return { node, keys: pairKeys(ctx, found.pairs, open) };
+}
+
+const nameOf = (pair) => `${pair.a.key}:${pair.b.key}`;
+
+function summary(ctx, found, page) {
+  const turn = (to) => () => ctx.go({ page: to || null, pair: null }, { replace: true });
+  const last = Math.ceil(found.total / SIZE) - 1;
+  return h(
+    "div",
+    { class: "pager" },
+    h(
+      "span",
+      { class: "total" },
+      `${plural(found.rows_in_common, "row")} in common, ${whole(found.changed)} changed`,
+    ),
+    h("span", {}, "mean difference ", h("strong", {}, signed(found.mean_difference))),
+    last > 0 && [
+      h("button", { disabled: page === 0, onclick: turn(page - 1) }, "Previous"),
+      h("button", { disabled: page >= last, onclick: turn(page + 1) }, "Next"),
+    ],
+  );
+}
+
+function list(ctx, asked, found, page) {
+  if (found.rows_in_common === 0)
+    return empty(
+      "These two have no row in common.",
+      "Choose another split, or evaluate both policies on the same rows.",
+    );
+  if (found.pairs.length === 0)
+    return empty(
+      "No row changed.",
+      "Both policies took the same actions everywhere; take the tick away to see all rows.",
+    );
+  const most = Math.max(...found.pairs.map((pair) => Math.abs(pair.difference)));
+  const titles = [
+    "row",
+    "kind",
+    "before",
+    "after",
+    "difference",
+    "",
+    "first change",
+    `${asked.policy_a}: actions`,
+    `${asked.policy_b}: actions`,
+  ];
+  const text = new Set([1, 7, 8]);
+  return h(
+    "div",
+    { class: "scroll" },
+    h(
+      "table",
+      { class: "list" },
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          titles.map((title, i) => h("th", { class: text.has(i) ? "text" : "" }, title)),
+        ),
+      ),
+      h(
+        "tbody",
+        {},
+        found.pairs.map((pair) => line(ctx, pair, most, page)),
+      ),
+    ),
+  );
+}
+
+function line(ctx, pair, most) {
+  const open = () => ctx.go({ pair: nameOf(pair) });
+  const first =
+    pair.first_change === null || pair.first_change === undefined
+      ? NOTHING
+      : `step ${pair.first_change + 1}`;
+  return h(
+    "tr",
+    {
+      class: "press",
+      onclick: open,
+      tabindex: "0",
+      onkeydown: (event) => event.key === "Enter" && open(),
+    },
+    h("td", {}, whole(pair.row)),
+    h("td", { class: "text" }, pair.kind ?? NOTHING),
+    h("td", {}, signed(pair.a.return)),
+    h("td", {}, signed(pair.b.return)),
+    h("td", {}, signed(pair.difference)),
+    h("td", { class: "bar-cell" }, bar(pair.difference, most)),
+    h("td", {}, first),
+    h("td", { class: "text" }, short(counted(pair.a.actions), 60)),
+    h("td", { class: "text" }, short(counted(pair.b.actions), 60)),
+  );
+}
+
+async function opened(ctx, asked, pair) {
+  const back = h("button", { onclick: () => ctx.go({ pair: null }) }, "\u2190 All rows");
+  const title = h(
+    "div",
+    { class: "pager" },
+    back,
+    h("strong", {}, `row ${whole(pair.row)}`),
+    pair.kind ?? "",
+    h("span", {}, `difference ${number(pair.difference)}`),
+    h("span", { class: "hint" }, "j / k other rows, Escape all rows"),
+  );
+  const detail = await pairDetail(
+    ctx,
+    { run: asked.run_a, key: pair.a.key },
+    { run: asked.run_b, key: pair.b.key },
+  );
+  return h("div", {}, title, detail);
+}
+
+function pairKeys(ctx, pairs, open) {
+  const at = open ? pairs.indexOf(open) : -1;
+  const to = (i) => () => pairs[i] && ctx.go({ pair: nameOf(pairs[i]) });
+  return { j: to(at + 1), k: to(at - 1), Escape: () => open && ctx.go({ pair: null }) };
+}

@@ -1,0 +1,77 @@
+/**
+ * Builds elements. A text is always a text node: what a model wrote is never read as HTML.
+ */
+
+const PROPERTIES = new Set(["value", "checked", "disabled", "open", "selected"]);
+
+/**
+ * An HTML element.
+ * @param {string} tag
+ * @param {Object<string, any>} props attributes; `onclick` and the like are listeners, `style` an
+ *   object; null, undefined and false are left out.
+ * @param {...any} children nodes and texts, in lists if need be; null and false are left out.
+ */
+export function h(tag, props = {}, ...children) {
+  return filled(document.createElement(tag), props, children);
+}
+
+/** An SVG element; arguments as of `h`. */
+export function s(tag, props = {}, ...children) {
+  return filled(document.createElementNS("http://www.w3.org/2000/svg", tag), props, children);
+}
+
+/** A labelled section. */
+export function panel(title, ...children) {
+  return h("section", { class: "panel" }, h("h2", {}, title), ...children);
+}
+
+/** What stands where nothing is to be shown: what is missing and what to do. */
+export function empty(message, ...advice) {
+  return h("div", { class: "empty" }, h("p", {}, message), h("p", { class: "muted" }, ...advice));
+}
+
+/** A labelled drop-down list; `choices` are texts or [value, label]. */
+export function choice(id, label, choices, value, onchange) {
+  const pairs = choices.map((item) => (Array.isArray(item) ? item : [String(item), String(item)]));
+  const options = pairs.map(([key, name]) =>
+    h("option", { value: key, selected: key === String(value ?? "") }, name),
+  );
+  const select = h("select", { id, onchange: (event) => onchange(event.target.value) }, options);
+  return h("label", { class: "control" }, h("span", {}, label), select);
+}
+
+/** A link that a plain click follows inside the tab, and others open elsewhere. */
+export function link(href, follow, props, ...children) {
+  const onclick = (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
+    event.preventDefault();
+    event.stopPropagation();
+    follow();
+  };
+  return h("a", { href, target: "_parent", onclick, ...props }, ...children);
+}
+
+/** Lets Enter do what a click does. */
+export function pressable(onclick) {
+  const onkeydown = (event) => event.key === "Enter" && (event.stopPropagation(), onclick(event));
+  return { onclick, onkeydown, tabindex: "0", role: "button" };
+}
+
+function filled(node, props, children) {
+  for (const [name, value] of Object.entries(props)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name === "style") styled(node, value);
+    else if (PROPERTIES.has(name)) node[name] = value;
+    else node.setAttribute(name, value === true ? "" : String(value));
+  }
+  const shown = children
+    .flat(Infinity)
+    .filter((child) => ![null, undefined, false].includes(child));
+  node.append(...shown.map((child) => (child instanceof Node ? child : String(child))));
+  return node;
+}
+
+function styled(node, style) {
+  for (const [name, value] of Object.entries(style)) node.style.setProperty(name, value);
+}

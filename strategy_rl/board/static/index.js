@@ -1,0 +1,196 @@
+/**
+ * The Policy tab: its frame, and which view stands in it. TensorBoard calls `render`.
+ */
+
+import { ask, forget } from "./api.js";
+import { compare } from "./compare.js";
+import { choice, empty, h, link } from "./dom.js";
+import { episode } from "./episode.js";
+import { episodes } from "./episodes.js";
+import { filterBar, syncFilters } from "./filters.js";
+import { whole } from "./format.js";
+import { onKeys } from "./keys.js";
+import { watch } from "./live.js";
+import { policyMap } from "./map.js";
+import { hrefOf, NO_FILTERS, onPlace, readPlace, writePlace } from "./place.js";
+import { probes } from "./probes.js";
+import { rewards } from "./rewards.js";
+import { followTheme } from "./theme.js";
+import { warnings } from "./warnings.js";
+
+/** What shows a place: (context) => Promise<{node, keys?}>. */
+const VIEWS = { episodes, episode, compare, probes, rewards, map: policyMap, warnings };
+const TABS = [
+  ["episodes", "Episodes"],
+  ["compare", "Before and after"],
+  ["probes", "Probes"],
+  ["rewards", "Rewards"],
+  ["map", "Policy map"],
+  ["warnings", "Warnings"],
+];
+const FILTERED = new Set(["episodes", "rewards", "map"]);
+const STATES = {
+  live: "follows the run; click to pause",
+  paused: "paused; click to follow the run",
+  lost: "TensorBoard does not answer; tries again every few seconds",
+};
+
+const parts = { top: h("header"), bar: h("div"), main: h("main"), live: h("button") };
+let runs = [];
+let place = {};
+let turn = 0; // of the latest `show`; an older one that answers late is dropped
+let barOf = "";
+let keys = {};
+let warned = { run: null, count: 0 };
+
+/** Fills the tab; called once. */
+export async function render() {
+  await styled();
+  followTheme();
+  document.body.append(parts.top, parts.bar, parts.main);
+  onKeys(() => keys);
+  onPlace(show);
+  const version = await reload().catch(fail);
+  parts.live.addEventListener("click", watch(version, reload, tellLive));
+  tellLive("live");
+}
+
+async function reload() {
+  forget();
+  const answer = await ask("runs");
+  runs = answer.runs;
+  await show();
+  return answer.version;
+}
+
+/** Shows the place in the address. */
+async function show() {
+  const asked = readPlace();
+  if (asked === null) return; // another tab is open
+  const mine = ++turn;
+  const before = place;
+  place = { ...asked, view: asked.view in VIEWS ? asked.view : "episodes" };
+  place.run = asked.run ?? runs.find((run) => run.episodes)?.run ?? runs[0]?.run;
+  showFrame();
+  const shown = await current().catch((error) => ({ node: troubled(error) }));
+  if (mine !== turn) return;
+  keys = shown.keys ?? {};
+  replaceMain(shown.node, before);
+  await countWarnings(place.run);
+}
+
+/** Once a run, since the server reads episodes for it. */
+async function countWarnings(run) {
+  if (!run || warned.run === run) return;
+  warned = { run, count: 0 };
+  const found = await ask("warnings", { run }).catch(() => ({ warnings: [] }));
+  warned.count = found.warnings.length;
+  showFrame();
+}
+
+async function current() {
+  if (runs.length === 0) return { node: nothingRecorded() };
+  if (!ctx().info) throw new Error(`run: got ${place.run}, which is not here; choose one above.`);
+  return VIEWS[place.view](ctx());
+}
+
+/** What a view may know and do. */
+function ctx() {
+  return { params: place, runs, info: runs.find((run) => run.run === place.run), go, href };
+}
+
+function merged(changes) {
+  const kept = Object.entries({ ...place, ...changes });
+  return Object.fromEntries(kept.filter(([, value]) => ![null, undefined, ""].includes(value)));
+}
+
+const href = (changes) => hrefOf(merged(changes));
+
+/** Goes to the place that differs by `changes`; null takes a parameter away. */
+function go(changes, { replace = false } = {}) {
+  writePlace(merged(changes), replace);
+  if (replace) show(); // the browser tells of every other change itself
+}
+
+function showFrame() {
+  const run = choice(
+    "run",
+    "run",
+    runs.map((item) => item.run),
+    place.run,
+    (name) =>
+      go({ run: name, ...NO_FILTERS, key: null, page: null, sort: null, pair: null, at: null }),
+  );
+  const info = ctx().info;
+  const about =
+    info &&
+    `${info.task ?? ""} \u00b7 ${info.status ?? ""} \u00b7 ${whole(info.episodes)} episodes`;
+  const focus = focused();
+  parts.top.replaceChildren(
+    run,
+    h("nav", {}, TABS.map(tab)),
+    h("span", { class: "about", title: about }, about),
+    parts.live,
+  );
+  refocus(focus);
+  showBar(info);
+}
+
+function tab([view, title]) {
+  const here = view === place.view || (view === "episodes" && place.view === "episode");
+  const changes = { view, key: null, page: null, pair: null };
+  const badge =
+    view === "warnings" && warned.count > 0 && h("span", { class: "badge" }, warned.count);
+  return link(href(changes), () => go(changes), { class: here ? "here" : "" }, title, badge);
+}
+
+function showBar(info) {
+  const filtered = Boolean(info) && FILTERED.has(place.view);
+  const wanted = filtered ? JSON.stringify({ ...info, episodes: 0, status: "" }) : "";
+  if (wanted !== barOf) parts.bar.replaceChildren(...(filtered ? [filterBar(ctx())] : []));
+  barOf = wanted;
+  if (filtered) syncFilters(parts.bar, place);
+}
+
+function replaceMain(node, before) {
+  const same = ["view", "run", "key", "pair", "page"].every((name) => before[name] === place[name]);
+  const [scrolled, focus] = [window.scrollY, focused()];
+  parts.main.replaceChildren(node);
+  window.scrollTo(0, same ? scrolled : 0);
+  refocus(focus);
+  if (!same) parts.main.querySelector(".selected")?.scrollIntoView({ block: "center" });
+}
+
+const focused = () => document.activeElement?.id;
+
+function refocus(id) {
+  if (id && id !== focused()) document.getElementById(id)?.focus({ preventScroll: true });
+}
+
+function tellLive(state) {
+  parts.live.className = `live ${state}`;
+  parts.live.textContent = state;
+  parts.live.title = STATES[state];
+}
+
+const fail = (error) => void parts.main.replaceChildren(troubled(error));
+const troubled = (error) => h("div", { class: "error", role: "alert" }, error.message);
+
+function nothingRecorded() {
+  return empty(
+    "No recorded episodes under this log directory.",
+    "They lie in a run's folder under episodes/. Train with ",
+    h("code", {}, "strategy-rl run CONFIG"),
+    " or play with ",
+    h("code", {}, "strategy-rl evaluate"),
+    ", and start TensorBoard with --logdir on the folder of runs. This page looks again by itself.",
+  );
+}
+
+function styled() {
+  const sheet = h("link", { rel: "stylesheet", href: new URL("style.css", import.meta.url).href });
+  document.head.append(sheet);
+  return new Promise((done) => {
+    sheet.onload = sheet.onerror = done;
+  });
+}

@@ -1,0 +1,142 @@
+/**
+ * Which actions the policy takes where: a heat map whose cells open their episodes.
+ */
+
+import { ask } from "./api.js";
+import { twoSided, wash } from "./colours.js";
+import { choice, empty, h, pressable } from "./dom.js";
+import { percent, plural, signed, spaced, whole } from "./format.js";
+import { filtersOf } from "./place.js";
+
+const AXES = ["iteration", "kind", "policy", "row", "step"];
+const FULL = 0.5; // of a difference, shown at full strength
+const MOST_READ = 2000; // episodes, as the server has it
+const FILTERABLE = new Set(["iteration", "kind", "policy", "row"]);
+
+export async function policyMap(ctx) {
+  const by = AXES.includes(ctx.params.axis) ? ctx.params.axis : tellingAxis(ctx.info);
+  const found = await ask("map", { ...filtersOf(ctx.params), run: ctx.params.run, by });
+  const against = Boolean(ctx.params.against && found.expert_counts);
+  const pick = choice("axis", "rows are", AXES, by, (axis) => ctx.go({ axis }, { replace: true }));
+  const set = (event) => ctx.go({ against: event.target.checked ? "1" : null }, { replace: true });
+  const check = h(
+    "label",
+    { class: "control check" },
+    h("input", {
+      id: "against",
+      type: "checkbox",
+      checked: against,
+      disabled: !found.expert_counts,
+      onchange: set,
+    }),
+    h("span", {}, found.expert_counts ? "less the expert\u2019s share" : noExpert(ctx.info)),
+  );
+  const body =
+    found.rows.length === 0
+      ? empty("No step passes these filters.", "Widen them, or clear them.")
+      : heat(ctx, found, by, against);
+  return {
+    node: h(
+      "div",
+      {},
+      h(
+        "div",
+        { class: "filters" },
+        pick,
+        check,
+        h("span", { class: "hint" }, "share of steps; a cell opens its episodes"),
+      ),
+      body,
+    ),
+  };
+}
+
+/** The server reads steps for the expert's choices, and so not of any number of episodes. */
+function noExpert(info) {
+  return info.episodes > MOST_READ
+    ? "the expert\u2019s share needs filters that leave at most 2,000 episodes"
+    : "no expert recorded";
+}
+
+/** The first axis along which the run has more than one row. */
+function tellingAxis({ iterations = [], kinds = [] }) {
+  return iterations.length > 1 ? "iteration" : kinds.length > 1 ? "kind" : "policy";
+}
+
+function heat(ctx, found, by, against) {
+  const shares = found.counts.map(sharesOf);
+  const expert = found.expert_counts?.map(sharesOf);
+  const most = against ? FULL : 0;
+  const rows = found.rows.map((name, i) => {
+    const total = sum(found.counts[i]);
+    const cells = found.actions.map((action, j) => {
+      const value = against ? less(shares[i][j], expert[i], j) : shares[i][j];
+      const title =
+        `${by} ${rowName(by, name)}, ${action}: ${found.counts[i][j]} of ${plural(total, "step")}` +
+        (expert ? `; expert ${percent(expert[i][j])}` : "");
+      return cell(ctx, { by, name, action, title, value, most, count: found.counts[i][j] });
+    });
+    return h(
+      "tr",
+      {},
+      h("th", { class: "text", scope: "row" }, rowName(by, name)),
+      cells,
+      h("td", { class: "muted" }, whole(total)),
+    );
+  });
+  return h(
+    "div",
+    { class: "scroll" },
+    h(
+      "table",
+      { class: "heat" },
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          h("th", { class: "text" }, by),
+          found.actions.map((name) => h("th", { scope: "col" }, name)),
+          h("th", {}, "steps"),
+        ),
+      ),
+      h("tbody", {}, rows),
+    ),
+  );
+}
+
+function cell(ctx, { by, name, action, title, value, most, count }) {
+  const background = most ? twoSided(value, most) : wash("var(--up)", 0.8 * value);
+  const shown = most ? points(value) : count ? percent(value) : "";
+  const where = FILTERABLE.has(by) && name !== null ? { [by]: name } : {};
+  const open = () => ctx.go({ view: "episodes", page: null, key: null, ...where, action });
+  return h(
+    "td",
+    {
+      title,
+      style: { background },
+      class: count ? "press" : "",
+      ...(count ? pressable(open) : {}),
+    },
+    shown,
+  );
+}
+
+function rowName(by, name) {
+  if (name === null) return "none";
+  return by === "step" ? name + 1 : spaced(name);
+}
+
+/** By how much a share is above the expert's; null where no expert is known. */
+const less = (share, expert, j) => (sum(expert) ? share - expert[j] : null);
+
+/** Percentage points; nothing where they round to 0. */
+const points = (value) => (Math.abs(value ?? 0) < 0.005 ? "" : signed(100 * value, 0));
+
+const sum = (counts) => counts.reduce((total, count) => total + count, 0);
+
+function sharesOf(counts) {
+  const total = sum(counts);
+  return counts.map((count) => (total ? count / total : 0));
+}

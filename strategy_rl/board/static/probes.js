@@ -1,0 +1,183 @@
+/**
+ * The same rows again and again over training: a slider over the moments at which they were played.
+ */
+
+import { ask } from "./api.js";
+import { twoSided } from "./colours.js";
+import { choice, empty, h, pressable } from "./dom.js";
+import { counted, moment, NOTHING, plural, short, signed, whole } from "./format.js";
+import { pairDetail } from "./pair.js";
+
+const SIZE = 200;
+const MOST_PAGES = 10;
+
+export async function probes(ctx) {
+  const found = await ask("probes", { run: ctx.params.run });
+  if (found.points.length === 0 || found.rows.length === 0) return { node: nothing() };
+  const last = found.points.length - 1;
+  const to = inside(ctx.params.at, last, last);
+  const from = inside(ctx.params.from, last, 0);
+  const heads = await probeHeads(ctx.params.run);
+  const open = found.rows.find((row) => String(row.row) === ctx.params.pair);
+  const node = h(
+    "div",
+    {},
+    controls(ctx, found.points, from, to),
+    table(ctx, found, heads, from, to),
+    open && (await detail(ctx, open, from, to)),
+  );
+  const step = (by) => () =>
+    ctx.go({ at: Math.max(0, Math.min(last, to + by)) }, { replace: true });
+  return {
+    node,
+    keys: { ...rowKeys(ctx, found.rows, open), ArrowLeft: step(-1), ArrowRight: step(1) },
+  };
+}
+
+function nothing() {
+  return empty(
+    "This run has no probe rows.",
+    "They are a fixed few that the policy plays every so often while it is trained.",
+    " Switch them on in the configuration of the run.",
+  );
+}
+
+const inside = (text, last, otherwise) =>
+  text === undefined ? otherwise : Math.max(0, Math.min(last, Number(text) || 0));
+
+/** Heads of all probe episodes by their key. */
+async function probeHeads(run) {
+  const heads = new Map();
+  for (let page = 0; page < MOST_PAGES; page++) {
+    const found = await ask("episodes", { run, split: "probe", page, size: SIZE });
+    found.episodes.forEach((head) => heads.set(head.key, head));
+    if ((page + 1) * found.size >= found.total) break;
+  }
+  return heads;
+}
+
+function controls(ctx, points, from, to) {
+  const set = (name) => (value) => ctx.go({ [name]: value }, { replace: true });
+  const slider = h("input", {
+    type: "range",
+    id: "probe-at",
+    min: 0,
+    max: points.length - 1,
+    oninput: (event) => set("at")(event.target.value),
+  });
+  slider.value = to;
+  return h(
+    "div",
+    { class: "filters" },
+    h("label", { class: "control wide" }, h("span", {}, `show ${moment(points[to])}`), slider),
+    choice(
+      "probe-from",
+      "against",
+      points.map((point, i) => [String(i), moment(point)]),
+      String(from),
+      set("from"),
+    ),
+    h("span", { class: "hint" }, "\u2190 / \u2192 move the slider, j / k choose a row"),
+  );
+}
+
+function table(ctx, found, heads, from, to) {
+  const all = found.rows
+    .flatMap((row) => row.keys.map((key) => heads.get(key)?.return))
+    .filter((value) => value !== undefined);
+  const most = Math.max(1e-9, ...all.map(Math.abs));
+  const titles = [
+    ["row", ""],
+    ["kind", "text"],
+    [`return at each of ${plural(found.points.length, "moment")}`, "text"],
+    [moment(found.points[from]), ""],
+    [moment(found.points[to]), ""],
+    ["difference", ""],
+    [`actions at ${moment(found.points[to])}`, "text"],
+  ];
+  const rows = found.rows.map((row) => line(ctx, found.points, row, heads, { from, to, most }));
+  return h(
+    "div",
+    { class: "scroll" },
+    h(
+      "table",
+      { class: "list" },
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          titles.map(([title, kind]) => h("th", { class: kind }, title)),
+        ),
+      ),
+      h("tbody", {}, rows),
+    ),
+  );
+}
+
+function line(ctx, points, row, heads, { from, to, most }) {
+  const [before, after] = [heads.get(row.keys[from]), heads.get(row.keys[to])];
+  const changed = before && after && counted(before.actions) !== counted(after.actions);
+  const open = () => ctx.go({ pair: row.row });
+  return h(
+    "tr",
+    { class: ctx.params.pair === String(row.row) ? "press selected" : "press", onclick: open },
+    h("td", {}, whole(row.row)),
+    h("td", { class: "text" }, row.kind ?? NOTHING),
+    h("td", { class: "text" }, strip(ctx, points, row, heads, to, most)),
+    h("td", {}, signed(before?.return)),
+    h("td", {}, signed(after?.return)),
+    h("td", {}, before && after ? signed(after.return - before.return) : NOTHING),
+    h(
+      "td",
+      { class: changed ? "text differs" : "text" },
+      after ? short(counted(after.actions), 70) : "not played",
+    ),
+  );
+}
+
+function strip(ctx, points, row, heads, to, most) {
+  return h(
+    "span",
+    { class: "strip" },
+    row.keys.map((key, i) => {
+      const head = heads.get(key);
+      const played = head && `return ${signed(head.return)}\n${counted(head.actions)}`;
+      const title = `${moment(points[i])}: ${played ?? "not played"}`;
+      const press = (event) => (
+        event.stopPropagation(),
+        ctx.go({ at: i, pair: row.row }, { replace: true })
+      );
+      return h("i", {
+        class: i === to ? "here" : "",
+        title,
+        style: { background: twoSided(head?.return, most) },
+        ...pressable(press),
+      });
+    }),
+  );
+}
+
+async function detail(ctx, row, from, to) {
+  const { run } = ctx.params;
+  const [before, after] = [row.keys[from], row.keys[to]];
+  if (before === null || after === null)
+    return h("p", { class: "muted" }, `Row ${row.row} was not played at both moments.`);
+  return h(
+    "div",
+    {},
+    h("h2", { class: "pair-title" }, `Row ${whole(row.row)}`),
+    await pairDetail(ctx, { run, key: before }, { run, key: after }),
+  );
+}
+
+function rowKeys(ctx, rows, open) {
+  const at = open ? rows.indexOf(open) : -1;
+  const to = (i) => () => rows[i] && ctx.go({ pair: rows[i].row }, { replace: true });
+  return {
+    j: to(at + 1),
+    k: to(at - 1),
+    Escape: () => open && ctx.go({ pair: null }, { replace: true }),
+  };
+}

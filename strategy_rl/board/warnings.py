@@ -1,0 +1,205 @@
+"""What is wrong with a run, as far as its episodes tell. A message, why, and where to look.
+
+`report/health.py` judges metrics; this module judges episodes, so each warning filters a list.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+from strategy_rl.board.episode import entropy_of, steps_in
+from strategy_rl.board.heads import number_of
+from strategy_rl.board.index import Entry, read_many
+
+LENGTH_CORRELATION = 0.8
+ONE_ACTION_SHARE = 0.95
+ONE_TEXT_SHARE = 0.25
+ENTROPY_LEFT = 0.1
+
+_FEW = 20  # episodes, or decisions, below which nothing is said
+_MAX_READ = 300  # episodes of one policy whose steps are read
+_SHOWN_TEXT = 60
+
+Groups = Mapping[tuple[str, str], Sequence[Entry]]  # by policy and split, in order of training
+
+
+class Finding(NamedTuple):
+    """One finding; `filter` are parameters of the list of episodes."""
+
+    code: str
+    message: str
+    detail: str
+    filter: dict[str, str]
+
+
+def warnings_of(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Every warning that the episodes of a run give cause for."""
+    groups = _groups(entries)
+    found = [warning for check in _CHECKS for warning in check(groups)]
+    return [warning._asdict() for warning in found]
+
+
+def _groups(entries: Sequence[Entry]) -> Groups:
+    groups: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        policy, split = entry.head["policy"], entry.head["split"]
+        if policy is not None and split is not None:
+            groups.setdefault((policy, split), []).append(entry)
+    return groups
+
+
+def _length_correlation(groups: Groups) -> Iterator[Finding]:
+    """Of each component the strongest case alone."""
+    strongest: dict[str, tuple[float, str, str]] = {}
+    for (policy, split), entries in _trained(groups).items():
+        for name in _components(entries):
+            r = correlation([(e.head["length"], e.head["components"].get(name)) for e in entries])
+            if r is not None and abs(r) > max(
+                LENGTH_CORRELATION, abs(strongest.get(name, (0,))[0])
+            ):
+                strongest[name] = (r, policy, split)
+    for name, (r, policy, split) in strongest.items():
+        yield Finding(
+            "length_correlation",
+            f"{name} goes with the length of an episode",
+            f"r = {r:.2f} over the episodes of {policy} on {split}: a policy may change its length "
+            "instead of what the component is to judge",
+            {"policy": policy, "split": split, "sort": "-length"},
+        )
+
+
+def _no_variance(groups: Groups) -> Iterator[Finding]:
+    """Over all policies of a split: an expert alone may well earn the same everywhere."""
+    for split in dict.fromkeys(split for _, split in groups):
+        entries = [e for (_, s), found in groups.items() if s == split for e in found]
+        if len(entries) < _FEW:
+            continue
+        returns = {e.head["return"] for e in entries}
+        if len(returns) == 1:
+            yield _same("the return", next(iter(returns)), len(entries), split)
+            continue
+        for name in _components(entries):
+            values = {e.head["components"].get(name, 0.0) for e in entries}
+            if len(values) == 1:
+                yield _same(name, next(iter(values)), len(entries), split)
+
+
+def _same(name: str, value: float | None, count: int, split: str) -> Finding:
+    return Finding(
+        "no_variance",
+        f"{name} is the same on every episode of {split}",
+        f"{value} on all {count}, whatever the policy: there is nothing to learn from it",
+        {"split": split},
+    )
+
+
+def _one_action(groups: Groups) -> Iterator[Finding]:
+    names = {name for entries in groups.values() for e in entries for name in e.head["actions"]}
+    for (policy, split), entries in _trained(groups).items():
+        counts: Counter[str] = Counter()
+        for entry in entries:
+            counts.update(entry.head["actions"])
+        total = sum(counts.values())
+        if total < _FEW or len(names) < 2:
+            continue
+        name, count = counts.most_common(1)[0]
+        if count / total > ONE_ACTION_SHARE:
+            yield Finding(
+                "one_action",
+                f"{policy} takes {_short(name)} nearly always",
+                f"in {count} of {total} decisions on {split}: it has collapsed to one action, "
+                "unless that is the best everywhere",
+                {"policy": policy, "split": split, "action": name},
+            )
+
+
+def _one_text(groups: Groups) -> Iterator[Finding]:
+    for (policy, split), entries in _trained(groups).items():
+        texts = [text for e in _read(entries) if (text := written(e))]
+        if len(texts) < _FEW:
+            continue
+        text, count = Counter(texts).most_common(1)[0]
+        if count / len(texts) >= ONE_TEXT_SHARE:
+            yield Finding(
+                "one_text",
+                f"{policy} writes the same text again and again",
+                f"{_short(text)} in {count} of {len(texts)} episodes on {split}: a text that pays "
+                "whatever is asked shows a weakness of the reward",
+                {"policy": policy, "split": split, "text": text.splitlines()[0][:_SHOWN_TEXT]},
+            )
+
+
+def _entropy_collapse(groups: Groups) -> Iterator[Finding]:
+    """PPO's policy against SFT's on the same split."""
+    for (policy, split), entries in _trained(groups).items():
+        before = groups.get((policy.replace("ppo", "sft", 1), split))
+        if not policy.startswith("ppo") or before is None:
+            continue
+        first, last = mean_entropy(_read(before)), mean_entropy(_read(entries))
+        if first is not None and last is not None and first > 0 and last < ENTROPY_LEFT * first:
+            yield Finding(
+                "entropy_collapse",
+                f"the entropy of {policy} is {last / first:.0%} of that after SFT",
+                f"{last:.3f} against {first:.3f} nats a decision on {split}: it no longer tries "
+                "anything",
+                {"policy": policy, "split": split, "sort": "least_probability"},
+            )
+
+
+def correlation(pairs: Iterable[tuple[Any, Any]]) -> float | None:
+    """Pearson's r; None with fewer than 20 pairs of numbers, or where one side never varies."""
+    known = [(x, y) for x, y in pairs if number_of(x) is not None and number_of(y) is not None]
+    if len(known) < _FEW:
+        return None
+    mean_x = math.fsum(x for x, _ in known) / len(known)
+    mean_y = math.fsum(y for _, y in known) / len(known)
+    squares_x = math.fsum((x - mean_x) ** 2 for x, _ in known)
+    squares_y = math.fsum((y - mean_y) ** 2 for _, y in known)
+    if min(squares_x, squares_y) < 1e-12:
+        return None
+    products = math.fsum((x - mean_x) * (y - mean_y) for x, y in known)
+    return products / math.sqrt(squares_x * squares_y)
+
+
+def mean_entropy(episodes: Iterable[Mapping[str, Any]]) -> float | None:
+    """Over the steps that record probabilities, in nats; None with fewer than 20 of them."""
+    found = [h for e in episodes for step in steps_in(e) if (h := entropy_of(step)) is not None]
+    return math.fsum(found) / len(found) if len(found) >= _FEW else None
+
+
+def written(episode: Mapping[str, Any]) -> str:
+    """What an episode wrote: the texts of its steps, or its actions where they are texts."""
+    parts = [step.get("text") or step.get("action") for step in steps_in(episode)]
+    return "".join(part for part in parts if isinstance(part, str))
+
+
+def _trained(groups: Groups) -> Groups:
+    """The policies that were trained; all where none has such a name. A rival may be simple."""
+    trained = {key: es for key, es in groups.items() if key[0].startswith(("ppo", "sft"))}
+    return trained or groups
+
+
+def _read(entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
+    """The latest few with their steps."""
+    return read_many(list(islice(entries, max(0, len(entries) - _MAX_READ), None)))
+
+
+def _components(entries: Sequence[Entry]) -> list[str]:
+    return list(dict.fromkeys(name for e in entries for name in e.head["components"]))
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN_TEXT else text[: _SHOWN_TEXT - 3] + "...")
+
+
+_CHECKS: tuple[Callable[[Groups], Iterator[Finding]], ...] = (
+    _no_variance,
+    _one_action,
+    _one_text,
+    _entropy_collapse,
+    _length_correlation,
+)

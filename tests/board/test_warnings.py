@@ -1,0 +1,95 @@
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from recorded import episode, step, write_run
+
+from strategy_rl.board.warnings import correlation
+from strategy_rl.episodes import Episode
+
+Warned = Callable[..., dict[str, dict[str, Any]]]
+
+
+@pytest.fixture
+def warned(tmp_path: Path, open_tab: Any) -> Warned:
+    """By code, each checked to lead to episodes."""
+
+    def warnings(**files: Sequence[Episode]) -> dict[str, dict[str, Any]]:
+        tab = open_tab(write_run(tmp_path, **files))
+        found = tab.ask("warnings", run=".")["warnings"]
+        for warning in found:
+            assert tab.ask("episodes", run=".", **warning["filter"])["total"] > 0
+        return {warning["code"]: warning for warning in found}
+
+    return warnings
+
+
+def varied(policy: str, **changes: Any) -> list[Episode]:
+    """Different returns, lengths that tell nothing, both actions."""
+    return [
+        episode(
+            policy, row, [step(turn % 2, row * 7 % 11, **changes) for turn in range(1 + row % 3)]
+        )
+        for row in range(30)
+    ]
+
+
+def test_nothing_is_said_of_a_run_that_varies(warned: Warned) -> None:
+    parts = {"components": {}}
+    assert warned(ppo=varied("ppo", **parts), sft=varied("sft", **parts)) == {}
+
+
+def test_a_component_that_goes_with_length_is_named(warned: Warned) -> None:
+    found = warned(ppo=varied("ppo", components={"words": 2.0}))["length_correlation"]
+    assert found["message"].startswith("words")
+    assert "r = 1.00" in found["detail"]
+    assert found["filter"]["policy"] == "ppo"
+
+
+def test_a_component_that_never_varies_is_named(warned: Warned) -> None:
+    made = [
+        episode("ppo", row, [step(row % 2, row, components={"flat": 0.0})]) for row in range(30)
+    ]
+    found = warned(ppo=made)["no_variance"]
+    assert found["message"] == "flat is the same on every episode of test"
+
+
+def test_a_return_that_never_varies_is_named_before_its_parts(warned: Warned) -> None:
+    found = warned(ppo=[episode("ppo", row, [step(row % 2)]) for row in range(30)])["no_variance"]
+    assert found["message"] == "the return is the same on every episode of test"
+
+
+def test_a_policy_of_one_action_is_named_and_a_rival_of_one_is_not(warned: Warned) -> None:
+    one = {
+        policy: [episode(policy, row, [step(action, row, components={})]) for row in range(30)]
+        for policy, action in (("ppo", 2), ("always_first", 0))
+    }
+    found = warned(**one)["one_action"]
+    assert found["message"] == "ppo takes 'hand_over' nearly always"
+    assert found["filter"] == {"policy": "ppo", "split": "test", "action": "hand_over"}
+
+
+@pytest.mark.parametrize(("same", "said"), [(10, True), (5, False)])
+def test_a_text_on_a_quarter_of_the_rows_is_named(warned: Warned, same: int, said: bool) -> None:
+    texts = ["I do not know.\nAsk."] * same + [f"Reply {n}" for n in range(30 - same)]
+    made = [
+        episode("ppo", row, [step(0, row, text=text, components={})])
+        for row, text in enumerate(texts)
+    ]
+    found = warned(ppo=made)
+    assert ("one_text" in found) == said
+
+
+def test_a_policy_that_no_longer_tries_anything_is_named(warned: Warned) -> None:
+    sure = {"probabilities": [0.999, 0.0005, 0.0005], "components": {}}
+    found = warned(sft=varied("sft", components={}), ppo=varied("ppo", **sure))
+    assert "nats a decision" in found["entropy_collapse"]["detail"]
+    assert found["entropy_collapse"]["filter"]["policy"] == "ppo"
+
+
+def test_correlation_needs_pairs_that_vary() -> None:
+    assert correlation([(n, 2 * n) for n in range(19)]) is None
+    assert correlation([(n, -n) for n in range(20)]) == pytest.approx(-1)
+    assert correlation([(n, 1) for n in range(20)]) is None
+    assert correlation([(n, None) for n in range(20)]) is None
