@@ -360,7 +360,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "--row": {"type": int, "metavar": "N", "help": "episodes of one row"},
     "--sort": {
         "metavar": "COLUMN",
-        "help": "return, value_error, least_probability, length or component:NAME; -COLUMN reverses",
+        "help": "return, value_error, least_probability, length, component:NAME; - before reverses",
     },
     "--limit": {"type": int, "default": 20, "help": "how many are listed (default: 20)"},
 }

@@ -16,7 +16,7 @@ from strategy_rl import cli, errors
 
 Capture = pytest.CaptureFixture[str]
 VERBS = ["run", "resume", "evaluate", "report", "tasks", "models", "board", "self-check", "schema"]
-VERBS += ["check-reward", "rescore", "rewards", "check-env", "new-task"]
+VERBS += ["check-reward", "rescore", "rewards", "check-env", "new-task", "episodes"]
 
 
 class FakeRun(NamedTuple):

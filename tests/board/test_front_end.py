@@ -12,6 +12,8 @@ from policy_tab import Page, chromium, files_of, tensorboard_of
 
 from strategy_rl.board.export import export_board
 
+pytestmark = pytest.mark.slow  # a browser takes a minute
+
 ESCAPE, ENTER = "\ue00c", "\ue007"
 
 

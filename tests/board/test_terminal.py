@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from recorded import episode, evaluated, step, write_run
 
+from strategy_rl import cli
 from strategy_rl.board.faults import RequestError
 from strategy_rl.board.terminal import episodes_text, printable
 from strategy_rl.errors import RunError
@@ -84,3 +85,18 @@ def test_texts_command_no_terminal(tmp_path: Path) -> None:
 def test_printable_keeps_what_people_write() -> None:
     assert printable("我的 订单, né") == "我的 订单, né"
     assert printable("a\nb\x1b") == "a\\nb\\x1b"
+
+
+def test_the_commands_print_and_write_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(evaluated(tmp_path))
+    assert cli.main(["episodes", run, "--policy", "ppo", "--row", "3"]) == 0
+    assert "test-ppo-3: row 3 (odd), terminated" in capsys.readouterr().out
+    assert cli.main(["episodes", run, "--sort", "beauty"]) == 2
+    assert "beauty" in capsys.readouterr().err
+    out = tmp_path / "shared"
+    assert cli.main(["board", run, "--export", str(out)]) == 0
+    assert str(out) in capsys.readouterr().out
+    assert (out / "index.html").is_file()
+    assert cli.main(["board", run, "--export", str(out)]) == 5  # not over what is there
