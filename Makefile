@@ -10,7 +10,7 @@ DEMO_DATA := data/chitchat-small
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv setup demo check format test test-slow test-nightly coverage smoke clean
+.PHONY: help venv setup demo check format test test-slow test-nightly coverage smoke browser clean
 
 help:
 	@echo "make setup         install everything into .venv (the other targets do it too)"
@@ -21,6 +21,7 @@ help:
 	@echo "make test-nightly  hours"
 	@echo "make coverage      the tests, and which lines they leave out"
 	@echo "make smoke         two tiny runs, SFT and PPO, a minute"
+	@echo "make browser       Debian's chromium, for the tests of the Policy tab (as root)"
 	@echo "make format        let ruff rewrite the files"
 	@echo "make clean         remove .venv and caches; runs/ and data/ stay"
 
@@ -42,6 +43,10 @@ $(DEMO_DATA)/manifest.json: | $(STAMP)
 # Its last line is the command that opens TensorBoard on the run.
 demo: $(STAMP) $(DEMO_DATA)/manifest.json
 	$(BIN)/strategy-rl run experiments/reply_selection/demo.yaml --out runs/demo-$(NOW)
+
+# Without it these tests are skipped, and say so.
+browser:
+	apt-get install -y --no-install-recommends chromium chromium-driver fonts-noto-cjk
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

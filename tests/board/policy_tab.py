@@ -63,7 +63,7 @@ class QuietFiles(SimpleHTTPRequestHandler):
 @contextmanager
 def chromium(profile: Path) -> Iterator[Any]:
     """A browser of 1200 by 900; skips the test where there is none."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium (make dev)")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium (make setup)")
     if CHROMIUM is None or DRIVER is None:
         pytest.skip("needs a browser: chromium and chromedriver were not found on the PATH")
     options = webdriver.ChromeOptions()
