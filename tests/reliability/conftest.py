@@ -43,8 +43,9 @@ def as_of(reference: Path, number: int, run: Path) -> Path:
     for path in (run / "checkpoints").iterdir():
         if int(path.name.removeprefix("step-")) > number:
             shutil.rmtree(path)
-    for name in ("episodes", "policy"):
-        shutil.rmtree(run / name)
+    for path in (run / "episodes").glob("test-*"):
+        path.unlink()
+    shutil.rmtree(run / "policy")
     for name in ("report.json", "report.md"):
         (run / name).unlink()
     (run / "status.json").write_text('{"status": "running", "reason": ""}')
