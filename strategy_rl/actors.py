@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,11 +14,12 @@ from torch import Tensor
 from strategy_rl.collector import env_actions
 from strategy_rl.env import fault_at
 from strategy_rl.generation import AnyPolicy, Response, TextPolicy
-from strategy_rl.policy.distributions import Distribution
-from strategy_rl.policy.observations import ObservationBatch
+from strategy_rl.policy.distributions import Categorical, Distribution, MultiCategorical
 from strategy_rl.policy.policy import Policy
 from strategy_rl.policy.spaces import CANDIDATES, MASK
 from strategy_rl.reference import Reference
+
+DIGITS = 5  # after the point, of a token's figures
 
 
 class Choice(NamedTuple):
@@ -35,6 +36,10 @@ class Choice(NamedTuple):
         reference_action: The reference's most probable one.
         reference_probabilities: Of every action.
         kl: To the reference, exact, nats.
+        factor_probabilities: Of the values of each factor, where an action has several.
+        reference_factor_probabilities: The same of the reference.
+        advantage: Of the action, where it was learnt from; of a text, of its first token.
+        tokens: Of a written action, see `strategy_rl.episodes.Step`.
     """
 
     action: Any
@@ -47,6 +52,10 @@ class Choice(NamedTuple):
     reference_action: Any = None
     reference_probabilities: list[float] | None = None
     kl: float | None = None
+    factor_probabilities: list[list[float]] | None = None
+    reference_factor_probabilities: list[list[float]] | None = None
+    advantage: float | None = None
+    tokens: list[dict[str, Any]] | None = None
 
 
 class Actor(Protocol):
@@ -59,6 +68,104 @@ class Actor(Protocol):
         rng: np.random.Generator,
     ) -> list[Choice]:
         """One choice for each observation."""
+
+
+@runtime_checkable
+class Critic(Protocol):
+    """An actor that can tell what a state is worth to it."""
+
+    def values(
+        self, observations: Sequence[Any], infos: Sequence[Mapping[str, Any]]
+    ) -> list[float]:
+        """One value for each observation."""
+
+
+def decisions_told(
+    distribution: Distribution,
+    actions: Tensor,
+    values: Tensor,
+    reference: Distribution | None = None,
+    left_out: Tensor | None = None,
+    advantages: Tensor | None = None,
+) -> list[Choice]:
+    """What stood behind N decisions.
+
+    Args:
+        distribution: What the actions come from.
+        actions: Which were taken.
+        values: Of the states, (N,).
+        reference: What the reference would draw from.
+        left_out: Actions that the KL to it leaves out, (actions,) bool.
+        advantages: Of the actions, (N,).
+    """
+    mode = distribution.mode()
+    told: dict[str, list[Any]] = {
+        "action": env_actions(actions),
+        "value": values.tolist(),
+        "logprob": distribution.log_prob(actions).tolist(),
+        "entropy": distribution.entropy().tolist(),
+        "greedy_action": env_actions(mode),
+        **_probabilities(distribution),
+    }
+    if advantages is not None:
+        told["advantage"] = advantages.tolist()
+    if reference is not None:
+        told["reference_action"] = env_actions(reference.mode())
+        told["kl"] = distribution.kl(reference, left_out).tolist()
+        told |= {f"reference_{name}": each for name, each in _probabilities(reference).items()}
+    return [
+        Choice(**dict(zip(told, each, strict=True))) for each in zip(*told.values(), strict=True)
+    ]
+
+
+def _probabilities(distribution: Distribution) -> dict[str, list[Any]]:
+    """Of every action, or of every value of each factor; nothing where actions are numbers."""
+    if isinstance(distribution, Categorical):
+        return {"probabilities": distribution.stored.exp().tolist()}
+    if isinstance(distribution, MultiCategorical):
+        factors = [factor.stored.exp().tolist() for factor in distribution.factors]
+        return {"factor_probabilities": [list(each) for each in zip(*factors, strict=True)]}
+    return {}
+
+
+def responses_told(
+    policy: TextPolicy,
+    responses: Sequence[Response],
+    logprobs: Tensor,
+    values: Tensor,
+    ref_logprobs: Tensor | None = None,
+    advantages: Tensor | None = None,
+) -> list[Choice]:
+    """What stood behind the tokens of B responses; tensors are (N,), over all their tokens."""
+    figures = {"logprob": logprobs, "value": values}
+    if ref_logprobs is not None:
+        figures["reference_logprob"] = ref_logprobs
+    if advantages is not None:
+        figures["advantage"] = advantages
+    lengths = [len(response.response) for response in responses]
+    parts = {name: torch.split(each, lengths) for name, each in figures.items()}
+    return [
+        _response_told(policy, response, {name: part[i] for name, part in parts.items()})
+        for i, response in enumerate(responses)
+    ]
+
+
+def _response_told(policy: TextPolicy, response: Response, figures: dict[str, Tensor]) -> Choice:
+    numbers = {name: each.tolist() for name, each in figures.items()}
+    advantages, log_ratio = numbers.get("advantage"), None
+    if "reference_logprob" in figures:
+        log_ratio = float((figures["logprob"] - figures["reference_logprob"]).sum())
+    texts = policy.prompts.token_texts(response.response)
+    return Choice(
+        action=policy.text_of(response),
+        value=numbers["value"][0],
+        log_ratio=log_ratio,
+        advantage=None if advantages is None else advantages[0],
+        tokens=[
+            {"text": text, **{name: round(each[i], DIGITS) for name, each in numbers.items()}}
+            for i, text in enumerate(texts)
+        ],
+    )
 
 
 @dataclass(frozen=True)
@@ -85,34 +192,17 @@ class PolicyActor:
             if self.greedy
             else distribution.sample(torch.from_numpy(uniforms).to(self.policy.device))
         )
-        told: dict[str, list[Any]] = {
-            "action": env_actions(actions),
-            "value": values.tolist(),
-            "logprob": distribution.log_prob(actions).tolist(),
-            "entropy": distribution.entropy().tolist(),
-            "greedy_action": env_actions(mode),
-        }
-        if self.policy.spec.action.kind == "categorical":
-            told["probabilities"] = distribution.stored.exp().tolist()
-        if self.reference is not None:
-            told |= self._referred(self.reference, batch, distribution)
-        return [
-            Choice(**dict(zip(told, each, strict=True)))
-            for each in zip(*told.values(), strict=True)
-        ]
+        if self.reference is None:
+            return decisions_told(distribution, actions, values)
+        theirs = self.policy.rebuild(self.reference.stored_for(self.policy, batch))
+        return decisions_told(distribution, actions, values, theirs, self.reference.left_out)
 
-    def _referred(
-        self, reference: Reference, batch: ObservationBatch, distribution: Distribution
-    ) -> dict[str, list[Any]]:
-        """What the reference would do, and how far from it the policy is."""
-        theirs = self.policy.rebuild(reference.stored_for(self.policy, batch))
-        told = {
-            "reference_action": env_actions(theirs.mode()),
-            "kl": distribution.kl(theirs, reference.left_out).tolist(),
-        }
-        if self.policy.spec.action.kind == "categorical":
-            told["reference_probabilities"] = theirs.stored.exp().tolist()
-        return told
+    def values(
+        self, observations: Sequence[Any], infos: Sequence[Mapping[str, Any]]
+    ) -> list[float]:
+        """The value head's."""
+        batch = self.policy.encode(observations, [info.get(MASK) for info in infos])
+        return self.policy.evaluate(batch).values.tolist()
 
 
 @dataclass(frozen=True)
@@ -134,23 +224,20 @@ class TextActor:
         uniforms = rng.random((len(observations), policy.spec.max_new_tokens))
         prompts = policy.encode(observations)
         responses = policy.generate(prompts, None if self.greedy else uniforms)
-        first = np.cumsum([0, *(len(r.response) for r in responses[:-1])])
-        values = policy.values_of(responses)[torch.from_numpy(first)].tolist()
-        ratios = [None] * len(responses) if self.reference is None else self._ratios(responses)
-        return [
-            Choice(policy.text_of(response), None, value, ratio)
-            for response, value, ratio in zip(responses, values, ratios, strict=True)
-        ]
+        values = policy.values_of(responses)
+        if self.reference is None:
+            logprobs = torch.cat([response.logprobs for response in responses])
+            return responses_told(policy, responses, logprobs, values)
+        logprobs = policy.evaluate(responses).logprobs
+        with policy.lent_to(self.reference):
+            ref_logprobs = policy.evaluate(responses).logprobs
+        return responses_told(policy, responses, logprobs, values, ref_logprobs)
 
-    def _ratios(self, responses: Sequence[Response]) -> list[float]:
-        """Log-probability of each response less that under the reference."""
-        assert self.reference is not None
-        ours = self.policy.evaluate(responses).logprobs
-        with self.policy.lent_to(self.reference):
-            theirs = self.policy.evaluate(responses).logprobs
-        lengths = [len(response.response) for response in responses]
-        parts = torch.split(ours - theirs, lengths)
-        return [float(part.sum()) for part in parts]
+    def values(
+        self, observations: Sequence[Any], infos: Sequence[Mapping[str, Any]]
+    ) -> list[float]:
+        """The value head's, before the first token."""
+        return self.policy.first_values(self.policy.encode(observations)).tolist()
 
 
 def actor_of(

@@ -143,8 +143,8 @@ def _start(
     plans = [plan for _, _, plan in started]
     results = slots.reset(numbers, [p.seed for p in plans], [p.options for p in plans])
     return {
-        number: Slot(result.obs, result.info, column)
-        for (number, column, _), result in zip(started, results, strict=True)
+        number: Slot(result.obs, result.info, column, plan.row)
+        for (number, column, plan), result in zip(started, results, strict=True)
     }
 
 
@@ -206,7 +206,10 @@ class StepCollector:
         """Start the next episodes in the slots named."""
         plans = [self._take_plan() for _ in numbers]
         results = self.slots.reset(numbers, [p.seed for p in plans], [p.options for p in plans])
-        return [Slot(r.obs, r.info, n) for n, r in zip(numbers, results, strict=True)]
+        return [
+            Slot(result.obs, result.info, number, plan.row)
+            for number, plan, result in zip(numbers, plans, results, strict=True)
+        ]
 
     def _take_plan(self) -> EpisodePlan:
         self._next_episode += 1

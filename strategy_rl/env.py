@@ -141,7 +141,8 @@ class EnvSlots:
         for slot, seed, option in zip(slots, seeds, options, strict=True):
             self._replays[slot] = _Replay(seed, option)
             try:
-                results.append(ResetResult(*self._envs[slot].reset(seed=seed, options=option)))
+                obs, info = self._envs[slot].reset(seed=seed, options=option)
+                results.append(ResetResult(_detached(obs), _detached(info)))
             except Exception as error:
                 raise self._fault("reset", slot, error) from error
         return results
@@ -184,7 +185,8 @@ class EnvSlots:
                 )
         if len(self._replays[slot].actions) >= STEP_LIMIT:
             raise ValueError(f"no end after {STEP_LIMIT} steps; set a time limit")
-        return StepResult(obs, reward, bool(terminated), bool(truncated), info)
+        answer = _detached(obs), reward, bool(terminated), bool(truncated), _detached(info)
+        return StepResult(*answer)
 
     @contextmanager
     def _named(self, method: str, slot: int) -> Iterator[None]:
@@ -266,7 +268,8 @@ class VectorSlots(EnvSlots):
         results = []
         for slot in slots:
             with self._named("reset", slot):
-                results.append(ResetResult(observations[slot], _slot_info(infos, slot)))
+                info = _slot_info(infos, slot)
+                results.append(ResetResult(_detached(observations[slot]), _detached(info)))
         return results
 
     def step(self, slots: Sequence[int], actions: Sequence[Any]) -> list[StepResult]:
@@ -393,6 +396,13 @@ def _made(make: Callable[[], Made]) -> Made:
         return make()
     except Exception as error:  # a constructor refuses what the user gave
         raise InputError(f"the task cannot be made: {error}") from error
+
+
+def _detached(value: Any) -> Any:
+    """The same, however often an environment writes into the arrays that it gave."""
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    return {k: _detached(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def _unbatched(vector: gym.vector.VectorEnv[Any, Any, Any], obs: Any) -> list[Any]:

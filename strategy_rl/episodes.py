@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
@@ -35,6 +35,9 @@ class Step:
     that stands beside the plain ones; `text` is what the step wrote. `greedy_action` is the most
     probable one, `reference_action` that of SFT's policy, `kl` how far the two distributions are
     from each other, nats; `logprob` is of the action taken, a density where actions are numbers.
+    Where an action has several factors, their probabilities stand in lists of their own. `tokens`
+    are those of a written action, each with `text`, `logprob` and, where they are known,
+    `reference_logprob`, `value` and `advantage`. Advantages are as PPO has them, not whitened.
     """
 
     action: Action
@@ -62,13 +65,31 @@ class Step:
     reference_name: str | None = None
     reference_probabilities: list[float] | None = None
     kl: float | None = None
+    factor_probabilities: list[list[float]] | None = None
+    reference_factor_probabilities: list[list[float]] | None = None
+    advantage: float | None = None
+    tokens: list[dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How an episode was picked out of a rollout.
+
+    `reasons` are of "random", "best", "worst" and "surprising"; the rollout had `num_episodes`
+    that ended, and their `mean_return`.
+    """
+
+    reasons: tuple[str, ...]
+    num_episodes: int
+    mean_return: float
 
 
 @dataclass(frozen=True)
 class Episode:
     """One episode of one policy; rows that share a `group` are resampled together.
 
-    `kind` is what the task calls rows of this sort, None where it tells none apart.
+    `kind` is what the task calls rows of this sort, None where it tells none apart; `selection`
+    is of training alone; `final_value` is the critic's of what came after a cut.
     """
 
     episode_id: str
@@ -82,6 +103,8 @@ class Episode:
     terminated: bool
     steps: tuple[Step, ...]
     kind: str | None = None
+    selection: Selection | None = None
+    final_value: float | None = None
 
     @property
     def return_(self) -> float:
@@ -136,8 +159,16 @@ def facts_from_json(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 def json_line(value: Any) -> bytes:
     """One line of strict UTF-8 JSON; a lone surrogate becomes its JSON escape."""
-    text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        text = _ENCODER.encode(value)
+    except ValueError:  # something is not finite
+        text = _ENCODER.encode(plain(value))
     return text.encode("utf-8", errors="backslashreplace") + b"\n"
+
+
+_ENCODER = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=plain
+)
 
 
 def episode_to_json(episode: Episode) -> dict[str, Any]:
@@ -146,8 +177,16 @@ def episode_to_json(episode: Episode) -> dict[str, Any]:
     The steps come last, so that lists of episodes can be made from the beginnings of lines.
     """
     head = {name: getattr(episode, name) for name in _EPISODE_FIELDS}
-    steps = [{name: getattr(step, name) for name in _STEP_FIELDS} for step in episode.steps]
+    if episode.selection is not None:
+        head["selection"] = asdict(episode.selection)
+    steps = [_step_to_json(step) for step in episode.steps]
     return {**head, "return": episode.return_, "summary": summary_of(steps), "steps": steps}
+
+
+def _step_to_json(step: Step) -> dict[str, Any]:
+    """What is not known is left out where a reader may do without."""
+    fields = ((name, getattr(step, name)) for name in _STEP_FIELDS)
+    return {n: value for n, value in fields if value is not None or n not in _ADDED_FIELDS}
 
 
 def summary_of(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -178,7 +217,12 @@ def summary_of(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def chosen_probability(step: Mapping[str, Any]) -> float | None:
-    """Of the action that a step took; None where it is not recorded, or a density."""
+    """Of the action that a step took; None where it is not recorded, or a density.
+
+    Of a written action, of its least likely token.
+    """
+    if tokens := step.get("tokens"):
+        return math.exp(min(token["logprob"] for token in tokens))
     probabilities, action = step.get("probabilities"), step["action"]
     logprob, factors = step.get("logprob"), action if isinstance(action, list) else [action]
     if probabilities is None or not isinstance(action, int):
@@ -202,6 +246,8 @@ def episode_from_json(fields: Mapping[str, Any]) -> Episode:
         for step in fields["steps"]
     )
     head = {n: fields[n] for n in _EPISODE_FIELDS if n in fields or n not in _ADDED_FIELDS}
+    if (picked := head.get("selection")) is not None:
+        head["selection"] = Selection(**{**picked, "reasons": tuple(picked["reasons"])})
     return Episode(**head, steps=steps)
 
 
@@ -279,5 +325,6 @@ _STEP_FIELDS = tuple(Step.__dataclass_fields__)
 _ADDED_FIELDS = frozenset(
     {"reward_values", "log_ratio", "kind", "special", "text", "expert_name", "logprob", "entropy"}
     | {"greedy_action", "greedy_name", "reference_action", "reference_name"}
-    | {"reference_probabilities", "kl"}
+    | {"reference_probabilities", "kl", "selection", "final_value", "advantage", "tokens"}
+    | {"factor_probabilities", "reference_factor_probabilities"}
 )

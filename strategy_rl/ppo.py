@@ -42,6 +42,7 @@ class Task:
         validate: Figures of the greedy policy on the validation split; `return` is what it is
             judged by.
         method: How its decisions are judged by the reference and learnt from.
+        keep: Writes down what is to be seen of a rollout: its iteration, itself, its advantages.
         histograms_every: Iterations between histograms.
         checkpoint_every: Iterations between checkpoints.
     """
@@ -49,6 +50,7 @@ class Task:
     collect: Callable[[int], Rollout]
     validate: Callable[[], Mapping[str, float]]
     method: Method[Any]
+    keep: Callable[[int, Rollout, Tensor], None] = lambda iteration, rollout, advantages: None
     histograms_every: int = 10
     checkpoint_every: int = 10
 
@@ -128,6 +130,7 @@ def train_ppo(
             )
 
         # 6. Record, judge on validation rows, save.
+        task.keep(iteration, rollout, advantages)
         step = counters["decisions"]
         metrics |= {
             "learning_rate": state.optimizer.param_groups[0]["lr"],

@@ -7,9 +7,9 @@ have one a token (`strategy_rl.token_rollout`).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -54,6 +54,7 @@ class Rollout:
     episode_columns: np.ndarray  # theirs, in the same order
     reward_values: dict[str, np.ndarray]  # each component's own value by step; NaN: it abstained
     dropped: dict[int, str]  # column to reason of the episodes that are left out of all the rest
+    transitions: tuple[Transition, ...] = ()  # the steps of all decisions, in order
 
     def __len__(self) -> int:
         return len(self.logprobs)
@@ -94,24 +95,40 @@ class Rollout:
         )
         return Advantages(advantages[self.steps, self.columns], returns[self.steps, self.columns])
 
-    def without(self, dropped: dict[int, str]) -> Rollout:
-        """The same without the episodes of some columns."""
-        gone = torch.tensor(list(dropped), device=self.columns.device)
-        kept = (~torch.isin(self.columns, gone)).nonzero().squeeze(-1)
+    def decisions_of(self, transitions: Sequence[int]) -> Tensor:
+        """Where the decisions of some transitions are, (M,) int64 ascending."""
+        return torch.tensor(transitions, device=self.columns.device)
+
+    def least_logprobs(self) -> Tensor:
+        """Of each transition's decisions the least log-probability, (transitions,)."""
+        return self.logprobs
+
+    def at(self, places: Tensor) -> Self:
+        """Some of the decisions alone; what is told of whole episodes stays as it is."""
         parts: dict[str, Any] = {
-            name: part[kept]
+            name: part[places]
             for name, part in vars(self).items()
             if isinstance(part, Tensor | ObservationBatch)
         }
-        episodes = np.isin(self.episode_columns, list(dropped), invert=True)
+        return replace(self, **parts)
+
+    def of(self, columns: Collection[int]) -> Self:
+        """The episodes of some columns; means over all stay as they are."""
+        wanted = torch.tensor(sorted(columns), device=self.columns.device)
+        kept = torch.isin(self.columns, wanted).nonzero().squeeze(-1)
+        episodes = np.isin(self.episode_columns, list(columns))
         return replace(
-            self,
-            **parts,
+            self.at(kept),
+            transitions=tuple(t for t in self.transitions if t.slot.column in columns),
             episode_returns=self.episode_returns[episodes],
             episode_lengths=self.episode_lengths[episodes],
             episode_columns=self.episode_columns[episodes],
-            dropped=dropped,
         )
+
+    def without(self, dropped: dict[int, str]) -> Self:
+        """The same without the episodes of some columns."""
+        columns = set(self.columns.tolist()) - dropped.keys()
+        return replace(self.of(columns), dropped=dropped)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +138,7 @@ class DecisionRollout(Rollout):
     batch: ObservationBatch
     actions: Tensor  # (N,) or (N, factors)
     stored: Tensor  # (N, width): the distribution each action was drawn from
+    ref_stored: Tensor | None = None  # the same of the reference, where it has judged
 
 
 @dataclass(slots=True)
@@ -130,9 +148,19 @@ class Slot:
     obs: Any
     info: dict[str, Any]
     column: int
+    row: int | None = None
     step: int = 0  # row of the grid
     rewards: list[float] = field(default_factory=list)
     components: dict[str, float] = field(default_factory=dict)
+
+
+class Transition(NamedTuple):
+    """One step of an episode: what the policy saw, and what was answered."""
+
+    slot: Slot  # one object an episode
+    obs: Any
+    info: dict[str, Any]
+    answer: StepResult
 
 
 @dataclass
@@ -148,11 +176,13 @@ class Record:
     ended: list[Slot] = field(default_factory=list)
     reward_values: dict[str, list[float]] = field(default_factory=dict)
     dropped: dict[int, str] = field(default_factory=dict)
+    transitions: list[Transition] = field(default_factory=list)
 
     def observe(self, slot: Slot, result: StepResult) -> None:
         """Keep what the environment answered."""
         if result.truncated and not result.terminated:
             self.cut.append((len(self.rewards), result.obs, result.info.get(MASK)))
+        self.transitions.append(Transition(slot, slot.obs, slot.info, result))
         self.rewards.append(result.reward)
         self.terminations.append(result.terminated)
         self.truncations.append(result.truncated and not result.terminated)
@@ -181,6 +211,7 @@ class Record:
             "episode_columns": np.array([slot.column for slot in ended], dtype=np.int64),
             "reward_values": {name: np.array(v) for name, v in self.reward_values.items()},
             "dropped": {},
+            "transitions": tuple(self.transitions),
         }
 
 

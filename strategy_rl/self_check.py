@@ -208,7 +208,7 @@ def _no_learning_rate(
     state = ppo_state(policy, config, experiment.backbone.learning_rate)
     set_learning_rates(state.optimizer, 0.0)
     advantages, returns = rollout.advantages(config.gamma, config.gae_lambda)
-    updates = Updates(policy, rollout, advantages, returns, None, state.optimizer)
+    updates = Updates(policy, rollout, advantages, returns, state.optimizer)
     updates.run(config, Coefficients(0.2, 0.01, 0.0, False), generator(0, "self-check-updates"))
     moved = [name for name, tensor in policy.state().items() if not tensor.equal(before[name])]
     return f"these weights moved: {', '.join(moved[:5])}" if moved else None

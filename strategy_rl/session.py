@@ -105,12 +105,12 @@ class Session:
         self.heed_signals()
 
     def log_episodes(self, name: str, episodes: Iterable[Episode]) -> None:
-        """Add episodes to `episodes/NAME.jsonl`."""
+        """Add episodes to `episodes/NAME-*.jsonl`."""
         if name not in self._episode_logs:
             kept = self.checkpoint.state.get("episode_offsets", {}) if self.checkpoint else {}
             header = {"task": self.experiment.task.id, "split": name}
-            path = self.path / "episodes" / f"{name}.jsonl"
-            self._episode_logs[name] = EpisodeLog(path, header, kept.get(name, 0))
+            folder = self.path / "episodes"
+            self._episode_logs[name] = EpisodeLog(folder, name, header, kept.get(name, 0))
         self._episode_logs[name].add(episodes)
 
     def close(self) -> None:

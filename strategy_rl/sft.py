@@ -34,10 +34,17 @@ from strategy_rl.training import (
 
 @dataclass(frozen=True)
 class Validation:
-    """How SFT is judged between epochs."""
+    """How SFT is judged between epochs.
+
+    Attributes:
+        demonstrations: What to judge by.
+        play: Mean return of the greedy policy.
+        watch: Looks at the policy when some epochs are done.
+    """
 
     demonstrations: AnyDemonstrations
-    play: Callable[[], float] | None = None  # mean return of the greedy policy
+    play: Callable[[], float] | None = None
+    watch: Callable[[int], None] = lambda epochs: None
 
 
 def train_sft(
@@ -92,6 +99,7 @@ def train_sft(
         means = {name: total / num_batches for name, total in sums.items()}
         means["learning_rate"] = optimizer.param_groups[0]["lr"]
         judged = lessons.judge(plays)
+        validation.watch(epoch + 1)
         hooks.log(
             (epoch + 1) * num_batches, {f"sft/{k}": v for k, v in {**means, **judged}.items()}
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from strategy_rl import files
-from strategy_rl.actors import actor_of
 from strategy_rl.assembly import (
     Rows,
     World,
@@ -43,7 +42,7 @@ from strategy_rl.demonstrations import (
     roll_expert,
 )
 from strategy_rl.errors import EnvironmentFault, InputError
-from strategy_rl.evaluation import Label, greedy_figures, greedy_return, plan_split, play
+from strategy_rl.evaluation import Label, greedy_return, judged_by
 from strategy_rl.features import TextTable
 from strategy_rl.folder import (
     ENVIRONMENT,
@@ -56,6 +55,7 @@ from strategy_rl.moments import Sums, mean_and_std, merged, one_part
 from strategy_rl.policy import Policy
 from strategy_rl.policy.saving import WEIGHTS
 from strategy_rl.ppo import Task, ppo_state, train_ppo
+from strategy_rl.recording import SPLIT, TrainingEpisodes, probe_episodes
 from strategy_rl.reference import Reference, check_reference
 from strategy_rl.report import NO_SPREAD_SHARE, write_report
 from strategy_rl.reward_checks import probe_rewards, reward_spread
@@ -76,6 +76,15 @@ from strategy_rl.updates import DecisionMethod, Method
 SPREAD_ROWS = 64
 
 log = logging.getLogger(__name__)
+
+
+def without_reference(policy: AnyPolicy) -> Method[Any]:
+    """How a policy's decisions are told where nothing is learnt from them."""
+    return (
+        TokenMethod(policy, None, 1)
+        if isinstance(policy, TextPolicy)
+        else DecisionMethod(policy, None)
+    )
 
 
 @dataclass(frozen=True)
@@ -153,22 +162,41 @@ class Stages:
         return report
 
     def probe(self, policy: AnyPolicy, stage: str, iteration: int) -> None:
-        """Play the same few validation rows as ever, and keep the episodes."""
-        slots, count = self.world.validation, self.experiment.logging.probe_rows
-        if not count:
-            return
-        plans = plan_split(slots, self.seed, "probe", count)
+        """Play the probe rows, which are always the same, and keep the episodes."""
+        plans = validation_plans(self.world.validation, self.seed)
+        columns = self.probe_columns(len(plans))
+        if columns:
+            chosen = [plans[column] for column in columns]
+            rollout = collect_episodes(policy, self.world.validation, chosen, None)
+            self.keep_probes(without_reference(policy), rollout, stage, iteration)
+
+    def probe_columns(self, num_plans: int) -> list[int]:
+        """Which of the validation episodes are looked at, evenly spread."""
+        count = min(self.experiment.logging.probe_rows, num_plans)
+        return [num_plans * number // count for number in range(count)]
+
+    def keep_probes(
+        self, method: Method[Any], rollout: Rollout, stage: str, iteration: int
+    ) -> None:
+        """Write the episodes of a rollout down, beside what the reference would do."""
+        judged, _ = method.judge(rollout, 0.0)
         label = Label("policy", "probe", self.seed, stage, iteration)
-        rng = generator(self.seed, "probe")  # a greedy policy draws nothing
-        episodes = play(actor_of(policy), slots, plans, label, rng=rng, keep_texts=True)
+        episodes = probe_episodes(self.world.validation, method.told, judged, label)
         self.session.log_episodes("probe", episodes)
 
     def judged(
-        self, policy: AnyPolicy, plans: Sequence[EpisodePlan], counters: Mapping[str, Any]
+        self,
+        policy: AnyPolicy,
+        method: Method[Any],
+        plans: Sequence[EpisodePlan],
+        counters: Mapping[str, Any],
     ) -> dict[str, float]:
-        """What PPO is judged by on the way; probe rows are played on the same occasions."""
-        self.probe(policy, "ppo", counters["iteration"])
-        return greedy_figures(policy, self.world.validation, plans)
+        """What PPO is judged by on the way; the probe rows are among it."""
+        rollout: Rollout = collect_episodes(policy, self.world.validation, plans, None)
+        probes = rollout.of(self.probe_columns(len(plans)))
+        if len(probes):
+            self.keep_probes(method, probes, "ppo", counters["iteration"])
+        return judged_by(rollout)
 
     def keep_reference(self, policy: AnyPolicy) -> None:
         """Write down the policy that SFT left, or take it back from there.
@@ -262,7 +290,7 @@ class Stages:
         train_sft(
             policy,
             demonstrations,
-            validation,
+            replace(validation, watch=lambda epochs: self.probe(policy, "sft", epochs)),
             config,
             seed=self.seed,
             hooks=self.session,
@@ -343,8 +371,9 @@ class Stages:
         self.world.judge_rewards_by(mean_and_std(state.counters["judge_sums"]))
         task = Task(
             collect=self.collector(policy, plan, state.counters),
-            validate=lambda: self.judged(policy, plans, state.counters),
+            validate=lambda: self.judged(policy, method, plans, state.counters),
             method=method,
+            keep=self.keeper(method, state.counters),
             histograms_every=self.experiment.logging.histograms_every,
             checkpoint_every=self.experiment.checkpoint.every,
         )
@@ -374,6 +403,20 @@ class Stages:
             section.micro_batch_tokens,
             section.missing_end_penalty,
         )
+
+    def keeper(
+        self, method: Method[Any], counters: dict[str, Any]
+    ) -> Callable[[int, Rollout, Tensor], None]:
+        """Writes down a few episodes of each rollout."""
+        count = self.experiment.logging.training_episodes
+        episodes = TrainingEpisodes(self.world.train, method.told, count, self.seed, counters)
+
+        def keep(iteration: int, rollout: Rollout, advantages: Tensor) -> None:
+            if count:
+                picked = episodes.pick(iteration, rollout, advantages)
+                self.session.log_episodes(SPLIT, picked)
+
+        return keep
 
     def log_reward_times(self, step: int) -> None:
         """Microseconds of a call of each component, over all environments."""

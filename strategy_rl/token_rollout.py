@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -23,18 +23,29 @@ class TokenRollout(Rollout):
         responses: In the order they were written.
         owners: (N,) which response each token belongs to.
         weights: (N,) truncated importance weights of tokens that another distribution drew.
+        ref_logprobs: (N,) under the reference, where it has judged.
         num_cut: How many prompts were too long and cut.
     """
 
     responses: tuple[Response, ...]
     owners: Tensor
     weights: Tensor
+    ref_logprobs: Tensor | None = None
     num_cut: int = 0
 
-    def without(self, dropped: dict[int, str]) -> TokenRollout:
-        """The same without the episodes of some columns."""
-        rest = super().without(dropped)
-        assert isinstance(rest, TokenRollout)
+    def decisions_of(self, transitions: Sequence[int]) -> Tensor:
+        """Where the tokens of some responses are, (M,) int64 ascending."""
+        wanted = torch.tensor(transitions, device=self.owners.device)
+        return torch.isin(self.owners, wanted).nonzero().squeeze(-1)
+
+    def least_logprobs(self) -> Tensor:
+        """Of each response's tokens the least log-probability, (responses,)."""
+        least = self.logprobs.new_zeros(len(self.responses))
+        return least.scatter_reduce(0, self.owners, self.logprobs, "amin", include_self=False)
+
+    def at(self, places: Tensor) -> Self:
+        """Some of the tokens alone, whole responses of them."""
+        rest = super().at(places)
         numbers, owners = torch.unique(rest.owners, return_inverse=True)
         kept = tuple(self.responses[i] for i in numbers.tolist())
         return replace(rest, responses=kept, owners=owners)

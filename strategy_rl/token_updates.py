@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from strategy_rl.actors import Choice, responses_told
 from strategy_rl.config import PPOConfig
 from strategy_rl.errors import DivergenceError
 from strategy_rl.generation import Response, TextPolicy, TokenOutput
@@ -85,6 +86,7 @@ class TokenMethod:
                 "ref_kl_episode": float(k1.sum()) / episodes,
                 "kl_penalty": float(kl_coef * k1.sum()) / episodes,
             }
+            rollout = replace(rollout, ref_logprobs=ref_logprobs)
         return replace(rollout, rewards=rewards), metrics
 
     def _as_trained(self, rollout: TokenRollout) -> tuple[TokenRollout, dict[str, float]]:
@@ -171,6 +173,17 @@ class TokenMethod:
             "updates_planned": config.epochs * len(minibatches),
             "early_stopped": float(stopped),
         }
+
+    def told(self, rollout: TokenRollout, advantages: Tensor | None) -> list[Choice]:
+        """One choice a response, with all its tokens."""
+        return responses_told(
+            self.policy,
+            rollout.responses,
+            rollout.logprobs,
+            rollout.values,
+            rollout.ref_logprobs,
+            advantages,
+        )
 
 
 @dataclass(frozen=True)

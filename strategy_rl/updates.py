@@ -7,7 +7,7 @@ both.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from strategy_rl.actors import Choice, decisions_told
 from strategy_rl.config import PPOConfig
 from strategy_rl.errors import DivergenceError
 from strategy_rl.losses import Loss, normalize, ppo_loss
@@ -58,6 +59,9 @@ class Method(Protocol[AnyRollout]):
     ) -> dict[str, float]:
         """Several epochs of clipped updates; gives metrics."""
 
+    def told(self, rollout: AnyRollout, advantages: Tensor | None) -> list[Choice]:
+        """What stood behind each action of a rollout, for whoever looks at it."""
+
 
 @dataclass(frozen=True)
 class DecisionMethod:
@@ -69,8 +73,11 @@ class DecisionMethod:
     def judge(
         self, rollout: DecisionRollout, kl_coef: float
     ) -> tuple[DecisionRollout, dict[str, float]]:
-        """Nothing is taken off."""
-        return rollout, {}
+        """Ask the reference; nothing is taken off."""
+        if self.reference is None:
+            return rollout, {}
+        stored = self.reference.stored(self.policy, rollout)
+        return replace(rollout, ref_stored=stored), {}
 
     def update(
         self,
@@ -83,13 +90,21 @@ class DecisionMethod:
         rng: np.random.Generator,
     ) -> dict[str, float]:
         """See `Updates.run`."""
-        reference = self.reference
-        ref_stored = reference.stored(self.policy, rollout) if reference else None
-        left_out = reference.left_out if reference else None
-        updates = Updates(
-            self.policy, rollout, advantages, returns, ref_stored, optimizer, left_out
-        )
+        left_out = self.reference.left_out if self.reference else None
+        updates = Updates(self.policy, rollout, advantages, returns, optimizer, left_out)
         return updates.run(config, coefficients, rng)
+
+    def told(self, rollout: DecisionRollout, advantages: Tensor | None) -> list[Choice]:
+        """One choice a decision."""
+        stored, ref_stored = rollout.stored, rollout.ref_stored
+        return decisions_told(
+            self.policy.rebuild(stored),
+            rollout.actions,
+            rollout.values,
+            None if ref_stored is None else self.policy.rebuild(ref_stored),
+            self.reference.left_out if self.reference else None,
+            advantages,
+        )
 
 
 class Decisions(NamedTuple):
@@ -126,7 +141,6 @@ class Updates:
     rollout: DecisionRollout
     advantages: Tensor  # (N,)
     returns: Tensor  # (N,)
-    ref_stored: Tensor | None  # (N, width)
     optimizer: torch.optim.Optimizer
     left_out: Tensor | None = None  # (actions,) bool: not part of the KL to the reference
 
@@ -176,7 +190,7 @@ class Updates:
             rollout.values,
             self.advantages,
             self.returns,
-            self.ref_stored,
+            rollout.ref_stored,
         )
 
     def loss(self, part: Decisions, config: PPOConfig, coefficients: Coefficients) -> Loss:

@@ -14,15 +14,16 @@ def episode(number: int) -> Episode:
 
 
 def test_what_was_written_after_the_checkpoint_is_dropped_and_written_again(tmp_path: Path) -> None:
-    path = tmp_path / "episodes" / "probe.jsonl"
-    whole = EpisodeLog(path, {"split": "probe"})
+    folder = tmp_path / "episodes"
+    path = folder / "probe-00000.jsonl"
+    whole = EpisodeLog(folder, "probe", {"split": "probe"})
     whole.add([episode(0), episode(1)])
     offset = whole.offset
     whole.add([episode(2)])
     whole.close()
     expected = path.read_bytes()
     assert len(expected) > offset > 0
-    resumed = EpisodeLog(path, {"split": "probe"}, keep_bytes=offset)
+    resumed = EpisodeLog(folder, "probe", {"split": "probe"}, keep_bytes=offset)
     assert [e.episode_id for e in read_episodes(path)[1]] == ["e0", "e1"]
     resumed.add([episode(2)])
     resumed.close()
@@ -32,10 +33,39 @@ def test_what_was_written_after_the_checkpoint_is_dropped_and_written_again(tmp_
     assert episodes == [episode(number) for number in range(3)]
 
 
+def test_a_large_file_is_followed_by_another_and_a_resume_goes_on_in_the_right_one(
+    tmp_path: Path,
+) -> None:
+    whole = EpisodeLog(tmp_path, "train", {"split": "train"}, max_bytes=900)
+    offsets = []
+    for number in range(9):
+        whole.add([episode(number)])
+        offsets.append(whole.offset)
+    whole.close()
+    expected = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(expected) > 2
+    assert offsets[-1] == sum(map(len, expected.values()))
+    assert all(len(content) < 900 + 600 for content in expected.values())
+    found = []
+    for name in sorted(expected):
+        header, episodes = read_episodes(tmp_path / name)
+        assert header["split"] == "train"
+        found += [e.episode_id for e in episodes]
+    assert found == [f"e{number}" for number in range(9)]
+
+    for number, offset in enumerate(offsets):
+        again = EpisodeLog(tmp_path, "train", {"split": "train"}, offset, max_bytes=900)
+        assert again.offset == offset
+        again.add([episode(later) for later in range(number + 1, 9)])
+        again.close()
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == expected
+    EpisodeLog(tmp_path, "train", {"split": "train"}).close()
+    assert [path.name for path in tmp_path.iterdir()] == ["train-00000.jsonl"]
+
+
 def test_without_a_checkpoint_the_file_begins_anew(tmp_path: Path) -> None:
-    path = tmp_path / "probe.jsonl"
     for number in (0, 1):
-        log = EpisodeLog(path, {})
+        log = EpisodeLog(tmp_path, "probe", {})
         log.add([episode(number)])
         log.close()
-    assert [e.episode_id for e in read_episodes(path)[1]] == ["e1"]
+    assert [e.episode_id for e in read_episodes(tmp_path / "probe-00000.jsonl")[1]] == ["e1"]

@@ -90,6 +90,19 @@ class PromptEncoder:
             text = "".join(character for character in text if character in charset)
         return _encodable(text)[:max_length]
 
+    def token_texts(self, ids: Sequence[int]) -> list[str]:
+        """What each token adds to the text, control tokens by their names.
+
+        A token that ends inside a character adds nothing; the one that ends it adds it whole.
+        """
+        texts, before = [], ""
+        for end in range(1, len(ids) + 1):
+            text: str = self.tokenizer.decode(list(ids[:end]), clean_up_tokenization_spaces=False)
+            whole = text if end == len(ids) else text.rstrip("\ufffd")
+            texts.append(_encodable(whole[len(before) :]))
+            before = max(before, whole, key=len)
+        return texts
+
     def _encode(self, messages: list[Message]) -> list[int]:
         if self.form.system is not None:
             messages = [Message("system", self.form.system), *messages]

@@ -8,9 +8,9 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
-from toys import numbers_policy, policy_of, stir
+from toys import counters, numbers_policy, policy_of, stir
 
-from strategy_rl.actors import PolicyActor, actor_of
+from strategy_rl.actors import PolicyActor, RandomActor, actor_of
 from strategy_rl.env import EnvSlots
 from strategy_rl.evaluation import Label, play
 from strategy_rl.reference import Reference
@@ -61,6 +61,8 @@ def test_factors_and_boxes_have_no_list_of_probabilities_but_all_the_rest():
         choice = choices(PolicyActor(policy, reference=Reference(policy)))[0]
         assert choice.probabilities is choice.reference_probabilities is None
         assert math.isfinite(choice.logprob + choice.entropy)
+        sizes = [len(factor) for factor in choice.factor_probabilities or ()]
+        assert sizes == list(getattr(space, "nvec", ()))
         assert choice.kl == pytest.approx(0.0, abs=1e-6)
         np.testing.assert_allclose(choice.greedy_action, choice.action)
         np.testing.assert_allclose(choice.reference_action, choice.action)
@@ -96,3 +98,19 @@ def test_an_episode_tells_what_stood_behind_each_step():
     assert step.greedy_name == step.reference_name == str(step.action)
     assert step.logprob == pytest.approx(math.log(max(step.probabilities)), abs=1e-5)
     assert step.kl == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_cut_episode_ends_with_the_value_of_what_would_have_come():
+    policy = stir(numbers_policy())
+    label = Label("ppo", "test", 0)
+    plans = [EpisodePlan(2), EpisodePlan(3)]  # terminated, cut
+
+    def final_values(actor):
+        played = play(
+            actor, counters(2), plans, label, rng=np.random.default_rng(0), keep_texts=True
+        )
+        return [episode.final_value for episode in played]
+
+    after = policy.evaluate(policy.encode([np.array([0.33], np.float32)])).values
+    assert final_values(PolicyActor(policy)) == [None, pytest.approx(float(after[0]))]
+    assert final_values(RandomActor(spaces.Discrete(2))) == [None, None]

@@ -39,6 +39,27 @@ def test_each_slot_gets_its_own_options():
     assert [env.options for env in envs] == [{"row": 4}, None]
 
 
+class Frugal(Counter):
+    """Writes every observation and every mask into the same arrays."""
+
+    def __init__(self):
+        super().__init__()
+        self.shown, self.mask = np.zeros(1, np.float32), np.zeros(2, np.int8)
+
+    def observe(self):
+        obs, info = super().observe()
+        self.shown[:], self.mask[:] = obs, info["action_mask"]
+        return self.shown, {"action_mask": self.mask}
+
+
+def test_what_an_environment_gave_stays_when_it_writes_into_the_same_arrays():
+    slots = EnvSlots(Frugal, 1)
+    given = [*slots.reset([0], [2], [None]), *slots.step([0], [0]), *slots.step([0], [1])]
+    slots.reset([0], [4], [None])
+    assert [count(result) for result in given] == [20, 21, 22]
+    assert [result.info["action_mask"].tolist() for result in given] == [[1, 0], [0, 1], [1, 0]]
+
+
 class Loose(Counter):
     """Answers with NumPy's types, and with infos that are not alike."""
 

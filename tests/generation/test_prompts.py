@@ -200,3 +200,11 @@ def test_half_a_character_is_no_reason_to_fail() -> None:
     reader = encoder()
     ids = reader.encode_response("\u4f60")[:1]
     reader.decode_response(ids, 10, None).encode("utf-8")
+
+
+def test_the_texts_of_tokens_make_the_whole_and_half_a_character_waits_for_its_end() -> None:
+    made = encoder()
+    ids = [*made.encode_response("a\u4f60\n")]  # a byte a token, three for the character
+    assert made.token_texts(ids) == ["a", "", "", "\u4f60", "\n", "<|im_end|>"]
+    assert made.token_texts(ids[:3]) == ["a", "", "\ufffd"]  # it never ended
+    assert made.token_texts([]) == []

@@ -13,9 +13,12 @@ import torch
 
 from strategy_rl.collector import StepCollector, collect_episodes
 from strategy_rl.env import EnvSlots
+from strategy_rl.evaluation import Label
 from strategy_rl.generation import Response, TextPolicy
+from strategy_rl.recording import CREDIT, TrainingEpisodes, probe_episodes
 from strategy_rl.rollout import EpisodePlan
 from strategy_rl.token_rollout import TokenRollout
+from strategy_rl.token_updates import TokenMethod, TokenReference
 from strategy_rl_envs.kit.text import UnicodeText
 from tests.generation.writers import END, gpt2, text_policy
 
@@ -215,3 +218,59 @@ def test_prompts_that_are_too_long_are_counted_in_their_own_rollout(policy: Text
 
     assert first.figures()["rollout/prompts_cut"] == 2
     assert second.figures()["rollout/prompts_cut"] == 1
+
+
+def test_a_kept_text_has_all_its_tokens_with_what_was_learnt_from_them(policy: TextPolicy) -> None:
+    reference = TokenReference(policy)
+    reference.weights = {k: 0.9 * v for k, v in reference.weights.items()}
+    method = TokenMethod(policy, reference, 2)
+    rollout, _ = method.judge(collect(policy, Talk, rows=3), 0.1)
+    advantages = torch.arange(len(rollout)).float()
+    recorder = TrainingEpisodes(EnvSlots(Talk, 1), method.told, 3, 0, {CREDIT: 99.0})
+    episodes = recorder.pick(0, rollout, advantages)
+    assert sorted(e.row or 0 for e in episodes) == [0, 1, 2]
+    for episode in episodes:
+        assert [step.action for step in episode.steps] == ["ab", "e", "defa"]
+        assert [step.reward for step in episode.steps] == REWARDS  # the KL is no part of them
+        tokens = [token for step in episode.steps for token in step.tokens or ()]
+        texts = [token["text"] for token in tokens]
+        assert texts == ["a", "b", "</s>", "e", "</s>", "d", "e", "f", "a"]
+        mine = rollout.columns == episode.row
+        for name, expected in (
+            ("logprob", rollout.logprobs),
+            ("reference_logprob", rollout.ref_logprobs),
+            ("value", rollout.values),
+            ("advantage", advantages),
+        ):
+            assert expected is not None
+            told = [token[name] for token in tokens]
+            assert told == pytest.approx(expected[mine].tolist(), abs=1e-5)
+        first = [step.tokens[0] for step in episode.steps if step.tokens]
+        assert [step.value for step in episode.steps] == pytest.approx(
+            [token["value"] for token in first], abs=1e-5
+        )
+        assert [step.advantage for step in episode.steps] == [t["advantage"] for t in first]
+        ratios = [
+            sum(t["logprob"] - t["reference_logprob"] for t in step.tokens or ())
+            for step in episode.steps
+        ]
+        assert [step.log_ratio for step in episode.steps] == pytest.approx(ratios, abs=1e-3)
+
+
+def test_the_most_surprising_text_holds_the_least_likely_token(policy: TextPolicy) -> None:
+    rollout = collect(policy, Talk, rows=2)
+    least = [float(r.logprobs.min()) for r in rollout.responses if r.logprobs is not None]
+    assert rollout.least_logprobs().tolist() == pytest.approx(least)
+
+
+def test_a_cut_text_episode_tells_the_value_before_the_text_that_would_follow(
+    policy: TextPolicy,
+) -> None:
+    rollout = collect(policy, lambda: Talk(cut=True), rows=1)
+    method = TokenMethod(policy, None, 2)
+    (episode,) = probe_episodes(
+        EnvSlots(Talk, 1), method.told, rollout, Label("policy", "probe", 0)
+    )
+    expected = float(policy.first_values(policy.encode([PROMPTS[0]]))[0])
+    assert episode.final_value == pytest.approx(expected)
+    assert (episode.terminated, episode.row) == (False, 0)

@@ -1,0 +1,89 @@
+"""What share of PPO's time goes into keeping episodes of training and of the probe rows.
+
+    python experiments/benchmarks/recording.py experiments/cartpole.yaml --iterations 50
+
+PPO runs as the file says, but for the number of iterations; nothing is evaluated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from strategy_rl.config import load_experiment
+from strategy_rl.imports import load_imports
+from strategy_rl.runner import prepare_folder
+from strategy_rl.session import working_in
+from strategy_rl.stages import Stages
+
+
+class Timed(Stages):
+    """Stages that are left after PPO, and know how long the recording took."""
+
+    seconds = 0.0
+    training = 0.0
+
+    def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The same function; its time is added up."""
+
+        def around(*arguments: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return function(*arguments)
+            finally:
+                self.seconds += time.perf_counter() - start
+
+        return around
+
+    def keeper(self, *arguments: Any) -> Any:
+        """Of training."""
+        return self.timed(super().keeper(*arguments))
+
+    def keep_probes(self, *arguments: Any) -> None:
+        """Of the probe rows, which are among the validation rows."""
+        self.timed(super().keep_probes)(*arguments)
+
+    def ppo(self, policy: Any) -> None:
+        """The stage that is measured."""
+        self.seconds = 0.0
+        start = time.perf_counter()
+        super().ppo(policy)
+        self.training = time.perf_counter() - start
+
+    def evaluate(self, policy: Any, sft_state: Any) -> dict[str, Any]:
+        """Nothing."""
+        return {"policies": {}}
+
+
+def main() -> None:
+    """Print a row for each experiment."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("experiments", type=Path, nargs="+")
+    parser.add_argument("--iterations", type=int, default=20)
+    options = parser.parse_args()
+    for path in options.experiments:
+        with tempfile.TemporaryDirectory() as name:
+            measure(path, options.iterations, Path(name, "run"))
+
+
+def measure(path: Path, iterations: int, out: Path) -> None:
+    """Train, and print the share."""
+    experiment = load_experiment(path, [f"ppo.iterations={iterations}"])
+    load_imports(experiment.imports, trust=True)
+    stages = Timed(experiment)
+    prepare_folder(out, experiment)
+    with working_in(out, experiment) as session:
+        stages.all(session)
+    size = sum(file.stat().st_size for file in (out / "episodes").iterdir())
+    print(
+        f"{path}: {iterations} iterations in {stages.training:.2f} s, of them recording "
+        f"{stages.seconds:.3f} s: {stages.seconds / stages.training:.2%}, {size / 1e6:.2f} MB"
+    )
+
+
+if __name__ == "__main__":
+    main()
