@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import strategy_rl
-from strategy_rl import cli, errors
+from strategy_rl import cli, cli_runs, errors
 
 Capture = pytest.CaptureFixture[str]
 VERBS = ["run", "resume", "evaluate", "report", "tasks", "models", "board", "self-check", "schema"]
@@ -96,7 +96,7 @@ def test_a_command_that_is_shown_is_started_as_this_one_was(
 ) -> None:
     monkeypatch.setattr(sys, "argv", [started])
     monkeypatch.setattr("shutil.which", lambda name: on_path)
-    assert cli._program() == shown
+    assert cli_runs._program() == shown
 
 
 def test_a_run_without_options_uses_its_own_seed_and_folder(

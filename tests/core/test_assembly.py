@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from strategy_rl import assembly
-from strategy_rl.assembly import row_share, share_rows, split_slots, task_settings
+from strategy_rl.assembly import row_share, settings, share_rows, task_settings
+from strategy_rl.assembly.worlds import split_slots
 from strategy_rl.config import Experiment
 
 TINY = {"id": "strategy_rl_envs:strategy_rl/TinyReply-v0", "settings": {"num_rows": 40}}
@@ -32,14 +32,14 @@ def test_a_stage_that_is_alone_has_every_row():
 
 
 def test_a_packaged_model_is_given_to_a_task_as_its_folder(monkeypatch):
-    monkeypatch.setattr(assembly, "resolve_model", lambda name: f"/models/{name[8:]}")
+    monkeypatch.setattr(settings, "resolve_model", lambda name: f"/models/{name[8:]}")
     task = {"id": TINY["id"], "settings": {"model": "package:writer", "num_rows": 3, "a": ["b"]}}
     given = task_settings(experiment(task=task).task, "test", ())
     assert given == {"model": "/models/writer", "num_rows": 3, "a": ["b"], "split": "test"}
 
 
 def test_other_texts_of_a_task_stay_as_they_are(monkeypatch):
-    monkeypatch.setattr(assembly, "resolve_model", lambda name: 1 / 0)
+    monkeypatch.setattr(settings, "resolve_model", lambda name: 1 / 0)
     task = {"id": TINY["id"], "settings": {"model": "some/folder", "note": "a package: none"}}
     given = task_settings(experiment(task=task).task, "test", ())
     assert given == {**task["settings"], "split": "test"}

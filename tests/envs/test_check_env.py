@@ -13,7 +13,7 @@ import pytest
 from gymnasium import spaces
 from test_contract_check import Right
 
-from strategy_rl import assembly
+from strategy_rl.assembly import settings as task_settings
 from strategy_rl.cli_tasks import check_env
 from strategy_rl.errors import ConfigError, InputError, ModelError
 from strategy_rl_envs.kit.selection import selection_mask
@@ -395,7 +395,7 @@ def test_a_packaged_model_is_given_to_the_task_as_its_folder(
             super().__init__()
             seen.append(model)
 
-    monkeypatch.setattr(assembly, "resolve_model", lambda name: Path("/models") / name[8:])
+    monkeypatch.setattr(task_settings, "resolve_model", lambda name: Path("/models") / name[8:])
     experiment = tmp_path / "reads.yaml"
     settings = "settings: {model: package:writer}"
     experiment.write_text(f"name: reads\ntask: {{id: {register(Reads)}, {settings}}}\n")

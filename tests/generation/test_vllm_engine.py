@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from strategy_rl.assembly import make_text_policy
+from strategy_rl.assembly.policies import make_text_policy
 from strategy_rl.backbone import BackboneSettings, LoraSettings, load_language_model
 from strategy_rl.collector import collect_episodes
 from strategy_rl.config import (

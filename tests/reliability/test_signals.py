@@ -18,7 +18,7 @@ PLACES = {
     "prepare": ("strategy_rl.stages:roll_expert", 2),
     "sft": ("strategy_rl.sft:judge", 2),
     "ppo": ("strategy_rl.updates:Updates.run", 3),
-    "evaluate": ("strategy_rl.judging:play", 2),
+    "evaluate": ("strategy_rl.judging.judge:play", 2),
 }
 WRITING = {
     "sft": ("strategy_rl.token_lessons:TokenLessons.judge", 2),

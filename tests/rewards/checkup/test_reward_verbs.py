@@ -15,7 +15,8 @@ import pytest
 from strategy_rl import Experiment, run
 from strategy_rl.actors import RandomActor
 from strategy_rl.cli import main
-from strategy_rl.cli_rewards import check_reward, read_reward, rescore
+from strategy_rl.cli_rescore import rescore
+from strategy_rl.cli_rewards import check_reward, read_reward
 from strategy_rl.env import EnvSlots
 from strategy_rl.episodes import (
     Episode,

@@ -1,0 +1,1 @@
+"""Metrics with their meanings, a table a stage; `metrics.py` puts them together."""
