@@ -21,6 +21,7 @@ from strategy_rl.errors import RunError
 from strategy_rl.files import disk, storage_errors, temporary_beside
 
 SCHEMA = 1
+_WORDS = {str, int, bool}
 _TUPLES = "_tuples"  # JSON has lists only, and a reward function may tell them apart
 
 Action: TypeAlias = int | str | list[int] | list[float]
@@ -128,6 +129,8 @@ def plain(value: Any) -> Any:
         case Mapping():
             return {str(key): plain(item) for key, item in value.items()}
         case list() | tuple():
+            if set(map(type, value)) <= _WORDS:  # nearly always, and many
+                return list(value)
             return [plain(item) for item in value]
     raise TypeError(f"cannot be written as JSON: {type(value).__name__}; give texts and numbers")
 
@@ -185,8 +188,7 @@ def episode_to_json(episode: Episode) -> dict[str, Any]:
 
 def _step_to_json(step: Step) -> dict[str, Any]:
     """What is not known is left out where a reader may do without."""
-    fields = ((name, getattr(step, name)) for name in _STEP_FIELDS)
-    return {n: value for n, value in fields if value is not None or n not in _ADDED_FIELDS}
+    return {n: v for n, v in vars(step).items() if v is not None or n not in _ADDED_FIELDS}
 
 
 def summary_of(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -18,14 +18,16 @@ from strategy_rl.actors import Choice
 from strategy_rl.env import EnvSlots
 from strategy_rl.episodes import Episode, Selection
 from strategy_rl.evaluation import Label
-from strategy_rl.rollout import Rollout, Slot, Transition
+from strategy_rl.rollout import Rollout, Transition
 from strategy_rl.seeding import generator
 from strategy_rl.steps import step_of
+from strategy_rl.token_rollout import TokenRollout
 
 SPLIT = "train"
 REASONS = ("random", "best", "worst", "surprising")
-MAX_SHARE = 0.05  # of all steps
+MAX_SHARE, MAX_TEXT_SHARE = 0.02, 0.1  # of all steps; those of a text take longer to learn from
 CREDIT = "recording_credit"  # steps that may be kept before others come; below 0 it is a debt
+FIRST_CREDIT = 200.0  # so that short runs too have something to look at
 
 # What stood behind the actions of a rollout, given the advantages of its decisions.
 Told: TypeAlias = Callable[[Any, Tensor | None], list[Choice]]
@@ -46,17 +48,6 @@ class _Piece:
         return [self.rollout.transitions[place] for place in self.places]
 
     @property
-    def slot(self) -> Slot:
-        """Of the episode."""
-        return self.rollout.transitions[self.places[0]].slot
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the episode goes no further."""
-        last = self.rollout.transitions[self.places[-1]].answer
-        return last.terminated or last.truncated
-
-    @property
     def final_value(self) -> float:
         """Of what came after the last step."""
         decision = self.rollout.decisions_of(self.places[-1:])[-1]
@@ -70,13 +61,62 @@ class _Piece:
         return _Piece(rollout, advantages, range(len(self.places)))
 
 
+class _Pieces:
+    """A rollout by episode, in the order of their first steps; there may be hundreds.
+
+    Attributes:
+        slots: Of each episode.
+        sizes: How many transitions it has here.
+        ended: Bool, whether it goes no further.
+        surprise: How unlikely its least likely decision here was.
+    """
+
+    def __init__(self, rollout: Rollout, advantages: Tensor | None) -> None:
+        self.rollout, self.advantages = rollout, advantages
+        numbers: dict[int, int] = {}
+        owners = np.array(
+            [numbers.setdefault(id(t.slot), len(numbers)) for t in rollout.transitions]
+        )
+        self._order = np.argsort(owners, kind="stable")
+        self.sizes = np.bincount(owners, minlength=len(numbers))
+        self._starts = np.cumsum(self.sizes) - self.sizes
+        lasts = [rollout.transitions[i] for i in self._order[self._starts + self.sizes - 1]]
+        self.slots = [last.slot for last in lasts]
+        self.ended = np.array([last.answer.terminated or last.answer.truncated for last in lasts])
+        least = rollout.least_logprobs().cpu().numpy()[self._order]
+        self.surprise = -np.minimum.reduceat(least, self._starts)
+
+    def __getitem__(self, number: int) -> _Piece:
+        start = self._starts[number]
+        places = self._order[start : start + self.sizes[number]].tolist()
+        return _Piece(self.rollout, self.advantages, places)
+
+
 def probe_episodes(slots: EnvSlots, told: Told, rollout: Rollout, label: Label) -> list[Episode]:
     """All of a rollout of whole episodes."""
-    pieces = list(_pieces(rollout, None).values())
+    parts = _Pieces(rollout, None)
+    pieces = [parts[number] for number in range(len(parts.slots))]
     choices = _choices(told, pieces)
     return [
         _episode(slots, [piece], choices, label, str(number)) for number, piece in enumerate(pieces)
     ]
+
+
+@dataclass(frozen=True)
+class _Earlier:
+    """What earlier rollouts hold of an episode."""
+
+    pieces: tuple[_Piece, ...] = ()
+    size: int = 0
+    surprise: float = -np.inf
+
+    def followed_by(self, pieces: _Pieces, number: int) -> _Earlier:
+        """With what one more holds."""
+        return _Earlier(
+            (*self.pieces, pieces[number].alone()),
+            self.size + int(pieces.sizes[number]),
+            max(self.surprise, float(pieces.surprise[number])),
+        )
 
 
 class TrainingEpisodes:
@@ -102,8 +142,8 @@ class TrainingEpisodes:
         """
         self.slots, self.told, self.count, self.seed = slots, told, count, seed
         self.counters = counters
-        counters.setdefault(CREDIT, 0.0)
-        self._unfinished: dict[int, list[_Piece]] = {}  # by the identity of the slot
+        counters.setdefault(CREDIT, FIRST_CREDIT)
+        self._unfinished: dict[int, _Earlier] = {}  # by the identity of the slot
 
     def pick(self, iteration: int, rollout: Rollout, advantages: Tensor) -> list[Episode]:
         """Some of the episodes that ended in a rollout.
@@ -113,55 +153,50 @@ class TrainingEpisodes:
             rollout: As it was learnt from.
             advantages: Of its decisions, (N,), not whitened.
         """
-        self.counters[CREDIT] += MAX_SHARE * len(rollout.transitions)
-        ended = self._ended(rollout, advantages)
-        if not ended:
-            return []
+        share = MAX_TEXT_SHARE if isinstance(rollout, TokenRollout) else MAX_SHARE
+        self.counters[CREDIT] += share * len(rollout.transitions)
+        pieces = _Pieces(rollout, advantages)
+        nothing = _Earlier()
+        earlier = [self._unfinished.get(id(slot), nothing) for slot in pieces.slots]
+        kept = self._kept(iteration, pieces, earlier)
+        episodes = {number: [*earlier[number].pieces, pieces[number]] for number in kept}
+        self._unfinished = {
+            id(pieces.slots[number]): earlier[number].followed_by(pieces, number)
+            for number in np.flatnonzero(~pieces.ended).tolist()
+        }
+        choices = _choices(self.told, [piece for each in episodes.values() for piece in each])
         label = Label("policy", SPLIT, self.seed, "ppo", iteration)
-        whole = len(rollout.episode_returns), float(rollout.episode_returns.mean())
-        kept = self._kept(iteration, ended)
-        choices = _choices(self.told, [piece for number in kept for piece in ended[number]])
+        returns = rollout.episode_returns
         return [
             _episode(
                 self.slots,
-                ended[number],
+                episodes[number],
                 choices,
                 label,
                 f"{iteration}-{number}",
-                Selection(tuple(kept[number]), *whole),
+                Selection(tuple(reasons), len(returns), float(returns.mean())),
             )
-            for number in sorted(kept)
+            for number, reasons in sorted(kept.items())
         ]
 
-    def _ended(self, rollout: Rollout, advantages: Tensor) -> list[list[_Piece]]:
-        """The pieces of each episode that ended, where no rollout was left out on the way."""
-        found = {
-            key: [*self._unfinished.get(key, []), piece]
-            for key, piece in _pieces(rollout, advantages).items()
-        }
-        self._unfinished = {
-            key: [*earlier, last.alone()]
-            for key, (*earlier, last) in found.items()
-            if not last.has_ended
-        }
-        return [
-            pieces
-            for pieces in found.values()
-            if pieces[-1].has_ended
-            and sum(len(piece.places) for piece in pieces) == len(pieces[0].slot.rewards)
-        ]
-
-    def _kept(self, iteration: int, ended: Sequence[Sequence[_Piece]]) -> dict[int, list[str]]:
-        """Which episodes, and why; takes their steps off the credit."""
-        returns = np.array([sum(pieces[0].slot.rewards) for pieces in ended])
+    def _kept(
+        self, iteration: int, pieces: _Pieces, earlier: Sequence[_Earlier]
+    ) -> dict[int, list[str]]:
+        """Which of the episodes that ended, and why; takes their steps off the credit."""
+        lengths = np.array([len(slot.rewards) for slot in pieces.slots])
+        seen = pieces.sizes + [before.size for before in earlier]
+        whole = np.flatnonzero(pieces.ended & (seen == lengths))  # no rollout was left out
+        returns = np.array([sum(pieces.slots[number].rewards) for number in whole])
+        surprise = np.maximum(pieces.surprise, [before.surprise for before in earlier])[whole]
         rng = generator(self.seed, "training-episodes", iteration)
-        wanted = candidates(returns, _surprise(ended), rng, first=iteration)
+        wanted = candidates(returns, surprise, rng, first=iteration)
         kept: dict[int, list[str]] = {}
-        for number, reason in islice(wanted, self.count * len(REASONS)):
+        for place, reason in islice(wanted, self.count * len(REASONS)):
             if self.counters[CREDIT] <= 0:
                 break
+            number = int(whole[place])
             if number not in kept:
-                self.counters[CREDIT] -= len(ended[number][0].slot.rewards)
+                self.counters[CREDIT] -= int(lengths[number])
             kept.setdefault(number, []).append(reason)
         return kept
 
@@ -188,26 +223,6 @@ def candidates(
     for place in range(len(returns)):
         for reason in turns:
             yield int(orders[reason][place]), reason
-
-
-def _pieces(rollout: Rollout, advantages: Tensor | None) -> dict[int, _Piece]:
-    """A rollout by episode, in the order of their first steps."""
-    places: dict[int, list[int]] = {}
-    for place, transition in enumerate(rollout.transitions):
-        places.setdefault(id(transition.slot), []).append(place)
-    return {key: _Piece(rollout, advantages, own) for key, own in places.items()}
-
-
-def _surprise(episodes: Sequence[Sequence[_Piece]]) -> np.ndarray:
-    """How unlikely the least likely decision of each was, (n,)."""
-    rollouts = {id(piece.rollout): piece.rollout for pieces in episodes for piece in pieces}
-    least = {key: rollout.least_logprobs().tolist() for key, rollout in rollouts.items()}
-    return np.array(
-        [
-            -min(least[id(piece.rollout)][place] for piece in pieces for place in piece.places)
-            for pieces in episodes
-        ]
-    )
 
 
 @torch.no_grad()

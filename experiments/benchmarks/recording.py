@@ -2,7 +2,8 @@
 
     python experiments/benchmarks/recording.py experiments/cartpole.yaml --iterations 50
 
-PPO runs as the file says, but for the number of iterations; nothing is evaluated.
+PPO runs as the file says, but for the number of iterations; nothing is evaluated at the end. Times
+are the processor's.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,37 +24,38 @@ from strategy_rl.stages import Stages
 
 
 class Timed(Stages):
-    """Stages that are left after PPO, and know how long the recording took."""
+    """Stages that are left after PPO, and know how long everything took.
 
-    seconds = 0.0
-    training = 0.0
+    Attributes:
+        seconds: Of the processor: of PPO as a whole, and by what was kept.
+    """
 
-    def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    seconds: Counter[str]
+
+    def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The same function; its time is added up."""
 
         def around(*arguments: Any) -> Any:
-            start = time.perf_counter()
+            start = time.process_time()
             try:
                 return function(*arguments)
             finally:
-                self.seconds += time.perf_counter() - start
+                self.seconds[name] += time.process_time() - start
 
         return around
 
     def keeper(self, *arguments: Any) -> Any:
         """Of training."""
-        return self.timed(super().keeper(*arguments))
+        return self.timed("training episodes", super().keeper(*arguments))
 
     def keep_probes(self, *arguments: Any) -> None:
         """Of the probe rows, which are among the validation rows."""
-        self.timed(super().keep_probes)(*arguments)
+        self.timed("probe rows", super().keep_probes)(*arguments)
 
     def ppo(self, policy: Any) -> None:
         """The stage that is measured."""
-        self.seconds = 0.0
-        start = time.perf_counter()
-        super().ppo(policy)
-        self.training = time.perf_counter() - start
+        self.seconds = Counter()
+        self.timed("PPO", super().ppo)(policy)
 
     def evaluate(self, policy: Any, sft_state: Any) -> dict[str, Any]:
         """Nothing."""
@@ -75,14 +78,14 @@ def measure(path: Path, iterations: int, out: Path) -> None:
     experiment = load_experiment(path, [f"ppo.iterations={iterations}"])
     load_imports(experiment.imports, trust=True)
     stages = Timed(experiment)
+    stages.seconds = Counter()  # what comes before PPO is not asked for
     prepare_folder(out, experiment)
     with working_in(out, experiment) as session:
         stages.all(session)
     size = sum(file.stat().st_size for file in (out / "episodes").iterdir())
-    print(
-        f"{path}: {iterations} iterations in {stages.training:.2f} s, of them recording "
-        f"{stages.seconds:.3f} s: {stages.seconds / stages.training:.2%}, {size / 1e6:.2f} MB"
-    )
+    whole = stages.seconds.pop("PPO")
+    parts = ", ".join(f"{name} {part / whole:.2%}" for name, part in stages.seconds.items())
+    print(f"{path}: {iterations} iterations in {whole:.1f} s: {parts}; {size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

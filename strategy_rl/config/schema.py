@@ -352,7 +352,7 @@ class LoggingConfig(Section):
     """Policies whose evaluation episodes keep their texts."""
     probe_rows: Whole = 6
     """Validation rows that are played before SFT, after it and whenever PPO is judged, and kept."""
-    training_episodes: Whole = 2
+    training_episodes: Whole = 1
     """Of each PPO round: how many at random, how many best, worst and most surprising are kept."""
     digest_episodes: Whole = 5
     """How many of them TensorBoard's Text tab shows after the evaluation, from worst to best."""

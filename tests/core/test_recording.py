@@ -137,7 +137,7 @@ def test_no_more_than_a_share_of_all_steps_is_kept_and_every_reason_gets_its_tur
     made = recorder(policy, credit=0.0)
     kept, seen = [], 0
     for iteration in range(60):
-        rollout = rollout_of(policy, count=8)
+        rollout = rollout_of(policy, count=20)
         seen += len(rollout)
         kept += made.pick(iteration, rollout, rollout.values)
         assert sum(len(e.steps) for e in kept) <= MAX_SHARE * seen + 2  # one whole episode ahead
