@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from strategy_rl.board.faults import RequestError
+from strategy_rl.board.heads import REASONS
 from strategy_rl.board.index import Entry, FileIndex
 from strategy_rl.board.runs import EPISODES, find_runs
 
@@ -86,6 +87,7 @@ class RunIndex:
                 named.setdefault(name, {}).update(seen)
         return {
             "run": self.name,
+            "label": self.path.resolve().name if self.name == "." else self.name,
             "task": self.task(),
             "seed": self.option("seed"),
             "status": self.status,
@@ -97,6 +99,7 @@ class RunIndex:
             "kinds": _listed(named, "kind"),
             "actions": nsmallest(MAX_ACTIONS, _listed(named, "actions")),
             "components": _listed(named, "components"),
+            "reasons": sorted(_listed(named, "reasons"), key=REASONS.index),
         }
 
     def _read_status(self) -> bool:

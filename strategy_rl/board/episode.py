@@ -6,43 +6,38 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from strategy_rl.board.estimates import Step, estimates_of
 from strategy_rl.board.heads import number_of
 
-Step = Mapping[str, Any]
+_FACTORS = ("factor_probabilities", "reference_factor_probabilities")
 
 
-def steps_of(
-    episode: Mapping[str, Any], gamma: float, gae_lambda: float, renderer: str | None
-) -> list[dict[str, Any]]:
+def steps_of(episode: Mapping[str, Any], gamma: float, gae_lambda: float) -> list[dict[str, Any]]:
     """The recorded steps, each with what follows from them.
 
     Args:
         episode: Its line.
-        gamma: Discount for each step.
+        gamma: Discount for each decision.
         gae_lambda: Of generalised advantage estimation.
-        renderer: What the task's steps are shown with.
 
     Returns:
-        Each step's fields and `return_to_go`, `advantage`, `entropy` (nats), `greedy_action`,
-        `greedy_name`, `weights` and `renderer`; None where something was not recorded.
+        Each step's fields, and as recorded or else computed `return_to_go`, `advantage`, `tokens`,
+        `entropy` (nats), `greedy_action`, `greedy_name`, `weights`, `factor_probabilities` and
+        `reference_factor_probabilities`; None where something was not recorded.
     """
     steps = steps_in(episode)
-    returns = returns_to_go(steps, gamma)
-    terminated = episode.get("terminated") is True
-    advantages = advantages_of(steps, gamma, gae_lambda, terminated=terminated)
+    after = 0.0 if episode.get("terminated") is True else number_of(episode.get("final_value"))
+    estimates = estimates_of(steps, gamma, gae_lambda, after)
     return [
         {
             **step,
             "entropy": entropy_of(step),
-            "return_to_go": return_to_go,
-            "advantage": advantage,
+            **estimate._asdict(),
             **greedy(step),
             "weights": weights,
-            "renderer": renderer,
+            **factors_in(step),
         }
-        for step, return_to_go, advantage, weights in zip(
-            steps, returns, advantages, weights_of(steps), strict=True
-        )
+        for step, estimate, weights in zip(steps, estimates, weights_of(steps), strict=True)
     ]
 
 
@@ -50,40 +45,6 @@ def steps_in(episode: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The steps of an episode's line as they were recorded."""
     steps = episode.get("steps")
     return [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
-
-
-def returns_to_go(steps: Sequence[Step], gamma: float) -> list[float | None]:
-    """The discounted return from each step on; None from where a reward is missing."""
-    found: list[float | None] = []
-    following: float | None = 0.0
-    for step in reversed(steps):
-        reward = number_of(step.get("reward"))
-        following = None if reward is None or following is None else reward + gamma * following
-        found.append(following)
-    return found[::-1]
-
-
-def advantages_of(
-    steps: Sequence[Step], gamma: float, gae_lambda: float, *, terminated: bool
-) -> list[float | None]:
-    """GAE from the recorded values.
-
-    The value after the last step of a truncated episode is not recorded: all are None then, as
-    where a value is missing.
-    """
-    values = [number_of(step.get("value")) for step in steps]
-    rewards = [number_of(step.get("reward")) for step in steps]
-    if not terminated or None in values or None in rewards:
-        return [None] * len(steps)
-    found: list[float | None] = []
-    advantage = next_value = 0.0
-    for reward, value in zip(reversed(rewards), reversed(values), strict=True):
-        assert reward is not None
-        assert value is not None
-        advantage = reward + gamma * next_value - value + gamma * gae_lambda * advantage
-        next_value = value
-        found.append(advantage)
-    return found[::-1]
 
 
 def entropy_of(step: Step) -> float | None:
@@ -126,6 +87,17 @@ def weights_of(steps: Sequence[Step]) -> list[dict[str, float | None]]:
     ]
 
 
+def factors_in(step: Step) -> dict[str, list[list[float]] | None]:
+    """Where an action is a list of choices, the probabilities of each: the policy's, SFT's."""
+    return {name: _lists(step.get(name)) for name in _FACTORS}
+
+
+def _lists(given: Any) -> list[list[float]] | None:
+    """A list of lists of numbers, or None."""
+    lists = [_all_numbers(each) for each in given] if isinstance(given, list) else []
+    return lists if lists and all(lists) else None
+
+
 def _numbers(given: Any) -> dict[str, float]:
     """The entries of a mapping that are numbers."""
     found = given.items() if isinstance(given, dict) else ()
@@ -137,7 +109,11 @@ def _ratio(share: float, value: float | None) -> float | None:
 
 
 def _probabilities(step: Step) -> list[float]:
-    given = step.get("probabilities")
+    return _all_numbers(step.get("probabilities"))
+
+
+def _all_numbers(given: Any) -> list[float]:
+    """A list of numbers; empty where it is anything else."""
     if not isinstance(given, list) or any(number_of(p) is None for p in given):
         return []
     return given

@@ -39,14 +39,18 @@ def export_board(folder: Path, out: Path) -> int:
 
     Args:
         folder: A run, or a folder of runs.
-        out: A folder that does not exist, or is empty.
+        out: A folder that does not exist, or is empty; not inside `folder`.
 
     Raises:
-        RunError: There are no episodes.
+        RunError: There are no episodes, or `out` lies among the runs.
         StorageError: The disk refused, or `out` holds something.
     """
     from strategy_rl.files import new_folder  # heavy: it knows experiment files
 
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise RunError(
+            f"{out}: lies inside {folder}, where runs are looked for; choose a folder outside of it"
+        )
     catalog = Catalog({folder: None})
     catalog.refresh()
     if not catalog.has_episodes():

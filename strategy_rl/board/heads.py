@@ -7,12 +7,17 @@ head is checked, and what is no episode becomes None.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 Head = dict[str, Any]
 
+# Why a training episode was recorded: a run keeps a few of each rollout.
+RANDOM = "random"
+REASONS = (RANDOM, "best", "worst", "surprising")
+
+_MOST = 1e100  # beyond it a number is taken for unknown: squares must be floats too
+_MOST_WHOLE = 2**53  # that a browser holds
 _STEPS = b',"steps":['
 _DECODER = json.JSONDecoder(parse_constant=lambda _: None)  # NaN is no JSON, and is unknown
 
@@ -37,9 +42,15 @@ def parse_heads(lines: Sequence[bytes]) -> list[Head | None]:
 
 def number_of(value: Any) -> float | None:
     """A finite number, or None."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    if isinstance(value, int | float) and not isinstance(value, bool) and -_MOST < value < _MOST:
         return value
     return None
+
+
+def reasons_of(head: Head) -> list[str]:
+    """Why an episode was recorded; as a random one where all of them are."""
+    selection = head["selection"]
+    return [RANDOM] if selection is None else selection["reasons"]
 
 
 def _begin(line: bytes) -> bytes:
@@ -69,7 +80,8 @@ def _head(fields: dict[str, Any] | None, line: bytes) -> Head | None:
     summary = fields.get("summary")
     if not isinstance(summary, dict):
         summary = _summary(line)
-    if summary is None or not isinstance(summary.get("length"), int):
+    length = None if summary is None else _whole(summary.get("length"))
+    if summary is None or length is None:
         return None
     return {
         "key": 0,
@@ -82,12 +94,13 @@ def _head(fields: dict[str, Any] | None, line: bytes) -> Head | None:
         "kind": _text(fields.get("kind")),
         "group": _text(fields.get("group")),
         "return": number_of(fields.get("return")),
-        "length": summary["length"],
+        "length": length,
         "terminated": fields.get("terminated") is True,
         "value_error": number_of(summary.get("value_error")),
         "least_probability": number_of(summary.get("least_probability")),
         "actions": _numbers(summary.get("actions")),
         "components": _numbers(summary.get("components")),
+        "selection": _selection(fields.get("selection")),
     }
 
 
@@ -102,17 +115,31 @@ def _summary(line: bytes) -> dict[str, Any] | None:
         return None
 
 
+def _selection(value: Any) -> dict[str, Any] | None:
+    """Out of how many episodes, of which mean return, an episode was selected, and why."""
+    if not isinstance(value, dict):
+        return None
+    reasons = value.get("reasons")
+    return {
+        "reasons": [name for name in REASONS if isinstance(reasons, list) and name in reasons],
+        "num_episodes": _whole(value.get("num_episodes")),
+        "mean_return": number_of(value.get("mean_return")),
+    }
+
+
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
 def _whole(value: Any) -> int | None:
-    return value if type(value) is int else None
+    return value if type(value) is int and abs(value) < _MOST_WHOLE else None
 
 
 def _numbers(value: Any) -> Mapping[str, float]:
     if not isinstance(value, dict):
         return {}
-    if all(type(number) is int or type(number) is float for number in value.values()):
-        return value  # the usual case; infinities become null when they are sent
-    return {name: number for name, number in value.items() if number_of(number) is not None}
+    return {
+        name: number
+        for name, number in value.items()
+        if (type(number) is float or type(number) is int) and -_MOST < number < _MOST
+    }  # as `number_of`, but faster

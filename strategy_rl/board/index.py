@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from strategy_rl.board.faults import RequestError
-from strategy_rl.board.heads import Head, parse_heads, parse_line
+from strategy_rl.board.heads import Head, parse_heads, parse_line, reasons_of
 
 SCHEMA = 1
 LINE_BITS = 21  # 32 bits of the file's name and 21 of the line are a number that browsers hold
@@ -158,6 +158,8 @@ def _facets(heads: list[Head]) -> dict[str, dict[Any, None]]:
     }
     for name in ("actions", "components"):
         found[name] = dict.fromkeys(chain.from_iterable(head[name] for head in heads))
+    selected = [reasons_of(head) for head in heads if head["selection"] is not None]
+    found["reasons"] = dict.fromkeys(chain.from_iterable(selected))
     return found
 
 

@@ -31,15 +31,18 @@ def action_map(entries: Sequence[Entry], by: str) -> dict[str, Any]:
     Steps are read for `by=step` and for the expert's actions, so of at most 2000 episodes: with
     more, `by=step` counts the first, and the expert's actions are None.
 
+    Returns:
+        `rows`, `actions`, `counts` and `expert_counts`, a list a row; `episodes`, how many there
+        are, and `read`, of how many the steps were read.
+
     Raises:
         RequestError: `by` is none of the five.
     """
     if by not in MAPS:
         raise RequestError(f"by: got {by!r}, expected one of {', '.join(MAPS)}")
     by_step = by == "step"
-    if by_step:
-        entries = entries[:MAX_READ]
-    decisions = list(_decisions(entries, by)) if len(entries) <= MAX_READ else []
+    read = entries[:MAX_READ] if by_step or len(entries) <= MAX_READ else []
+    decisions = list(_decisions(read, by))
     taken = Counter((d.row, d.action) for d in decisions) if by_step else _taken(entries, by)
     expert = Counter((d.row, d.expert) for d in decisions if d.expert is not None)
     rows, names = _rows(row for row, _ in taken), _names(taken, expert)
@@ -49,6 +52,8 @@ def action_map(entries: Sequence[Entry], by: str) -> dict[str, Any]:
         "actions": names,
         "counts": _table(taken, rows, names),
         "expert_counts": _table(expert, rows, names) if expert else None,
+        "episodes": len(entries),
+        "read": len(read),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from strategy_rl.board.catalog import RunIndex
 from strategy_rl.board.faults import RequestError
-from strategy_rl.board.heads import Head
+from strategy_rl.board.heads import RANDOM, REASONS, Head, reasons_of
 from strategy_rl.board.index import Entry
 from strategy_rl.board.search import containing
 
@@ -39,12 +39,25 @@ def select(run: RunIndex, params: Params) -> list[Entry]:
             entries = [e for e in entries if e.head[name] == number]
     if action := params.get("action"):
         entries = [e for e in entries if action in e.head["actions"]]
+    if reason := params.get("selected"):
+        entries = _selected(entries, reason)
     entries = _within(entries, value_getter(RETURN), params, RETURN)
     if component := params.get("component"):
         entries = _within(entries, value_getter(COMPONENT + component), params, "component")
     if text := params.get("text"):
         entries = containing(entries, text)
     return in_order(entries, params.get("sort") or "")
+
+
+def sample(run: RunIndex, params: Params) -> list[Entry]:
+    """As `select`, to be counted: of each rollout only what was drawn at random from it.
+
+    The best and the worst would bend what is counted; they count where `selected` names them.
+
+    Raises:
+        RequestError: A parameter is none that can be used.
+    """
+    return select(run, {**params, "selected": params.get("selected") or RANDOM})
 
 
 def page_of(items: Sequence[Item], params: Params) -> tuple[list[Item], dict[str, Any]]:
@@ -122,6 +135,12 @@ def number(params: Params, name: str) -> float | None:
     if not math.isfinite(value):
         raise RequestError(f"{name}: got {given!r}, expected a number")
     return value
+
+
+def _selected(entries: list[Entry], reason: str) -> list[Entry]:
+    if reason not in REASONS:
+        raise RequestError(f"selected: got {reason!r}, expected one of {', '.join(REASONS)}")
+    return [e for e in entries if reason in reasons_of(e.head)]
 
 
 def _within(

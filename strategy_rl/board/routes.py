@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from strategy_rl.board.catalog import Catalog, RunIndex
@@ -16,15 +17,15 @@ from strategy_rl.board.index import Entry, read_whole
 from strategy_rl.board.maps import action_map
 from strategy_rl.board.probes import probes_of
 from strategy_rl.board.queries import (
-    COMPONENT,
     RETURN,
     Params,
     page_of,
+    sample,
     select,
     value_getter,
     whole,
 )
-from strategy_rl.board.renderers import installed_renderers, renderer_of
+from strategy_rl.board.renderers import renderer_of
 from strategy_rl.board.warnings import warnings_of
 
 Answer = dict[str, Any]
@@ -63,13 +64,15 @@ def episode_of(run: RunIndex, key: int) -> Answer:
     entry = run.entry(key)
     gamma = _share(run.option("ppo", "gamma"), 1.0)
     gae_lambda = _share(run.option("ppo", "gae_lambda"), 0.95)
-    header = entry.file.header or {}
+    episode = read_whole(entry)
     return {
         "head": entry.head,
-        "header": header,
+        "header": entry.file.header or {},
         "gamma": gamma,
         "gae_lambda": gae_lambda,
-        "steps": steps_of(read_whole(entry), gamma, gae_lambda, renderer_of(run.task())),
+        "final_value": number_of(episode.get("final_value")),
+        "renderer": renderer_of(run.task(), run.option),
+        "steps": steps_of(episode, gamma, gae_lambda),
     }
 
 
@@ -94,13 +97,10 @@ def show_probes(catalog: Catalog, params: Params) -> Answer:
 
 
 def show_histogram(catalog: Catalog, params: Params) -> Answer:
-    """Of the return, or of a component's sum over an episode."""
-    column = params.get("component") or RETURN
-    value = value_getter(column if column == RETURN else COMPONENT + column)
-    kept = params if column != RETURN else {k: v for k, v in params.items() if k != "component"}
-    return histogram(
-        select(_run(catalog, params), kept), value, whole(params, "bins", least=1) or 30
-    )
+    """Of the return, or of another column `of` which episodes can be sorted by."""
+    value = value_getter(params.get("of") or RETURN)
+    bins = whole(params, "bins", least=1) or 30
+    return histogram(sample(_run(catalog, params), params), value, bins)
 
 
 def show_curve(catalog: Catalog, params: Params) -> Answer:
@@ -110,18 +110,14 @@ def show_curve(catalog: Catalog, params: Params) -> Answer:
 
 def show_map(catalog: Catalog, params: Params) -> Answer:
     """Counts of actions."""
-    entries = select(_run(catalog, params), params)
+    entries = sample(_run(catalog, params), params)
     return action_map(entries, params.get("by") or "iteration")
 
 
 def show_warnings(catalog: Catalog, params: Params) -> Answer:
     """What is wrong with a run."""
-    return {"warnings": warnings_of(_run(catalog, params).entries())}
-
-
-def show_renderers(catalog: Catalog, params: Params) -> Answer:
-    """How tasks want their steps shown."""
-    return {"renderers": list(installed_renderers())}
+    run = _run(catalog, params)
+    return {"warnings": _warnings(run, run.version)}
 
 
 ROUTES: Mapping[str, Callable[[Catalog, Params], Answer]] = {
@@ -135,7 +131,6 @@ ROUTES: Mapping[str, Callable[[Catalog, Params], Answer]] = {
     "/curve": show_curve,
     "/map": show_map,
     "/warnings": show_warnings,
-    "/renderers": show_renderers,
 }
 
 
@@ -145,12 +140,19 @@ def _run(catalog: Catalog, params: Params, name: str = "run") -> RunIndex:
     return catalog.run(params[name])
 
 
+@lru_cache(maxsize=8)
+def _warnings(run: RunIndex, version: int) -> list[dict[str, Any]]:
+    """Kept until the run changes, since the steps of many episodes are read."""
+    return warnings_of(run.entries())
+
+
 def _side(catalog: Catalog, params: Params, side: str) -> list[Entry]:
     """The episodes of one side of a comparison."""
-    names = {"policy": f"policy_{side}", "iteration": f"iteration_{side}", "split": "split"}
+    names = {"policy": f"policy_{side}", "iteration": f"iteration_{side}"}
+    names |= {"split": "split", "selected": "selected"}
     given = {name: params[source] for name, source in names.items() if source in params}
     try:
-        return select(_run(catalog, params, f"run_{side}"), given)
+        return sample(_run(catalog, params, f"run_{side}"), given)
     except RequestError as error:
         raise RequestError(f"side {side}: {error}", error.status) from error
 

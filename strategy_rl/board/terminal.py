@@ -118,6 +118,9 @@ def _episode(episode: Mapping[str, Any]) -> Iterator[str]:
     ended = "terminated" if head["terminated"] else "truncated"
     yield f"{_shown(head['episode_id'])}: row {_shown(head['row'])}{kind}, {ended}"
     yield f"return {_signed(head['return'])} in {head['length']} steps"
+    if (selection := head["selection"]) is not None:
+        reasons = ", ".join(selection["reasons"])
+        yield f"kept as {reasons} of {_shown(selection['num_episodes'])} episodes of its rollout"
     for number, step in enumerate(episode["steps"], start=1):
         yield ""
         yield f"step {number}"

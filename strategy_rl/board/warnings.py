@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-import math
+import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 from strategy_rl.board.episode import entropy_of, steps_in
-from strategy_rl.board.heads import number_of
+from strategy_rl.board.heads import RANDOM, reasons_of
 from strategy_rl.board.index import Entry, read_many
 
 LENGTH_CORRELATION = 0.8
@@ -23,6 +23,7 @@ ENTROPY_LEFT = 0.1
 _FEW = 20  # episodes, or decisions, below which nothing is said
 _MAX_READ = 300  # episodes of one policy whose steps are read
 _SHOWN_TEXT = 60
+_HARDLY = 1e-6  # what numbers differ by that were added up one by one
 
 Groups = Mapping[tuple[str, str], Sequence[Entry]]  # by policy and split, in order of training
 
@@ -37,10 +38,15 @@ class Finding(NamedTuple):
 
 
 def warnings_of(entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """Every warning that the episodes of a run give cause for."""
-    groups = _groups(entries)
+    """Every warning that the episodes of a run give cause for.
+
+    Of a training rollout only what was drawn at random is judged, and shown.
+    """
+    drawn = [entry for entry in entries if RANDOM in reasons_of(entry.head)]
+    groups = _groups(drawn)
     found = [warning for check in _CHECKS for warning in check(groups)]
-    return [warning._asdict() for warning in found]
+    shown = {"selected": RANDOM} if len(drawn) < len(entries) else {}
+    return [{**each._asdict(), "filter": {**each.filter, **shown}} for each in found]
 
 
 def _groups(entries: Sequence[Entry]) -> Groups:
@@ -57,10 +63,12 @@ def _length_correlation(groups: Groups) -> Iterator[Finding]:
     strongest: dict[str, tuple[float, str, str]] = {}
     for (policy, split), entries in _trained(groups).items():
         for name in _components(entries):
-            r = correlation([(e.head["length"], e.head["components"].get(name)) for e in entries])
-            if r is not None and abs(r) > max(
-                LENGTH_CORRELATION, abs(strongest.get(name, (0,))[0])
-            ):
+            sums = [e.head["components"].get(name) for e in entries]
+            pairs = [
+                (e.head["length"], v) for e, v in zip(entries, sums, strict=True) if v is not None
+            ]
+            r = 0.0 if _cost_of_a_step(pairs) else correlation(pairs) or 0.0
+            if abs(r) > max(LENGTH_CORRELATION, abs(strongest.get(name, (0.0,))[0])):
                 strongest[name] = (r, policy, split)
     for name, (r, policy, split) in strongest.items():
         yield Finding(
@@ -150,25 +158,24 @@ def _entropy_collapse(groups: Groups) -> Iterator[Finding]:
             )
 
 
-def correlation(pairs: Iterable[tuple[Any, Any]]) -> float | None:
-    """Pearson's r; None with fewer than 20 pairs of numbers, or where one side never varies."""
-    known = [(x, y) for x, y in pairs if number_of(x) is not None and number_of(y) is not None]
-    if len(known) < _FEW:
+def correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Pearson's r; None with fewer than 20 pairs, or where one side hardly varies."""
+    sides = list(zip(*pairs, strict=True))
+    if len(pairs) < _FEW or any(max(side) - min(side) < _HARDLY for side in sides):
         return None
-    mean_x = math.fsum(x for x, _ in known) / len(known)
-    mean_y = math.fsum(y for _, y in known) / len(known)
-    squares_x = math.fsum((x - mean_x) ** 2 for x, _ in known)
-    squares_y = math.fsum((y - mean_y) ** 2 for _, y in known)
-    if min(squares_x, squares_y) < 1e-12:
-        return None
-    products = math.fsum((x - mean_x) * (y - mean_y) for x, y in known)
-    return products / math.sqrt(squares_x * squares_y)
+    return statistics.correlation(*sides)
+
+
+def _cost_of_a_step(pairs: Sequence[tuple[float, float]]) -> bool:
+    """Whether each step was paid the same: that is to go with the length."""
+    rates = [value / length for length, value in pairs if length]
+    return bool(rates) and max(rates) - min(rates) <= _HARDLY * max(map(abs, rates))
 
 
 def mean_entropy(episodes: Iterable[Mapping[str, Any]]) -> float | None:
     """Over the steps that record probabilities, in nats; None with fewer than 20 of them."""
     found = [h for e in episodes for step in steps_in(e) if (h := entropy_of(step)) is not None]
-    return math.fsum(found) / len(found) if len(found) >= _FEW else None
+    return statistics.fmean(found) if len(found) >= _FEW else None
 
 
 def written(episode: Mapping[str, Any]) -> str:

@@ -10,12 +10,17 @@ from typing import Any
 SCRIPT = "<script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\">"
 CHINESE = "你好，我的订单还没有到。"
 REPLIES = ("It is on its way.", CHINESE, SCRIPT, "Please ask a colleague of mine.")
-SETTINGS = ("T 0", "T 0, keywords 6", "T 0.7")
+TEMPERATURES, KEYWORDS = (0, 0.7, 1.2), (0, 6)
+DECODING = "strategy_rl_envs:strategy_rl/DecodingControl-v0"
+SUMMARIES = "strategy_rl_envs:strategy_rl/Summarization-v0"
 WORDS = (" A", " small", " library", " that", " reads", "\n", "中文", " <b>files</b>", ".")
 
 
 def write_runs(root: Path) -> None:
-    """`replies` (candidates, probabilities, probes), `decoding` (pieces), `tokens`, `summaries`."""
+    """`replies` (candidates, probabilities, probes, training), `decoding`, `tokens`, `summaries`.
+
+    `decoding` has texts in pieces and actions of two factors, `tokens` one written action each.
+    """
     _write(
         root / "replies",
         "Replies-v0",
@@ -25,22 +30,31 @@ def write_runs(root: Path) -> None:
             ],
             "test-sft": [_reply("test", "sft", 0, row, 0.2) for row in range(24)],
             "test-ppo": [_reply("test", "ppo", 0, row, 0.9) for row in range(24)],
+            "train": [_kept(i, row) for i in range(10) for row in range(4)],
         },
     )
-    _write(root / "decoding", "Decoding-v0", {"test-ppo": [_decoded(row) for row in range(6)]})
+    knobs = {"temperature": [0.0, 0.7, 1.2], "keyword_bonus": [0.0, 6.0], "top_p": [1.0]}
+    _write(root / "decoding", DECODING, {"test-ppo": [_decoded(row) for row in range(6)]}, knobs)
     _write(root / "tokens", "Writing-v0", {"test-ppo": [_tokens(row) for row in range(3)]})
-    _write(root / "summaries", "Summaries-v0", {"test-ppo": [_summary(row) for row in range(3)]})
+    for name in ("summaries", "growing"):
+        _write(root / name, SUMMARIES, {"test-ppo": [_summary(row) for row in range(3)]})
 
 
-def append_episode(root: Path) -> None:
-    """One more test episode of `replies`, as a run that goes on writes it."""
-    with (root / "replies" / "episodes" / "test-ppo.jsonl").open("a", encoding="utf-8") as file:
-        file.write(_line(_reply("test", "ppo", 0, 24, 0.9)))
+def append_episodes(root: Path) -> None:
+    """Thirty more test episodes of `growing`, as a run that goes on writes them, all the same."""
+    with (root / "growing" / "episodes" / "test-ppo.jsonl").open("a", encoding="utf-8") as file:
+        file.writelines(_line(_summary(row)) for row in range(3, 33))
 
 
-def _write(run: Path, task: str, files: dict[str, list[dict[str, Any]]]) -> None:
+def _write(
+    run: Path,
+    task: str,
+    files: dict[str, list[dict[str, Any]]],
+    knobs: dict[str, list[float]] | None = None,
+) -> None:
     (run / "episodes").mkdir(parents=True)
-    (run / "config.yaml").write_text(f"task: {{id: {task}}}\nseed: 0\n", encoding="utf-8")
+    config = {"task": {"id": task, "settings": {"knobs": knobs}}, "seed": 0}
+    (run / "config.yaml").write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
     (run / "status.json").write_text('{"status": "complete"}', encoding="utf-8")
     for name, episodes in files.items():
         lines = [_line({"schema": 1, "task": task}), *map(_line, episodes)]
@@ -87,6 +101,22 @@ def _reply(split: str, policy: str, iteration: int, row: int, skill: float) -> d
     return _episode(split, policy, iteration, row, steps)
 
 
+def _kept(iteration: int, row: int) -> dict[str, Any]:
+    """One of four out of a rollout of 64; that of row 1 was cut."""
+    found = _reply("train", "policy", iteration, row, 0.1 * iteration)
+    reasons = (["random"], ["random", "surprising"], ["best"], ["worst", "surprising"])[row]
+    change = {2: 3.0, 3: -3.0}.get(row, 0.0)
+    found["steps"][-1]["reward"] += change
+    found["steps"][-1]["components"]["correct"] += change
+    for step in found["steps"]:
+        step["advantage"] = step["reward"] - step["value"]
+    selection = {"reasons": reasons, "num_episodes": 64, "mean_return": 0.1 * iteration}
+    cut = {"terminated": row != 1, "final_value": 0.75 if row == 1 else None}
+    steps = found.pop("steps")
+    total = found["return"] + change
+    return {**found, **cut, "return": total, "selection": selection, "steps": steps}
+
+
 def _turn(draw: random.Random, skill: float, turn: int) -> dict[str, Any]:
     right = draw.randrange(4)
     action = right if draw.random() < skill else draw.randrange(4)
@@ -122,14 +152,25 @@ def _decoded(row: int) -> dict[str, Any]:
     return _episode("test", "ppo", 0, row, steps)
 
 
+def _setting(action: list[int]) -> str:
+    keywords = f", keywords {KEYWORDS[action[1]]}" if action[1] else ""
+    return f"T {TEMPERATURES[action[0]]:g}{keywords}"
+
+
 def _piece(draw: random.Random, place: int) -> dict[str, Any]:
-    chosen, expert = draw.randrange(3), draw.randrange(3)
+    chosen, expert = ([draw.randrange(3), draw.randrange(2)] for _ in range(2))
     return _step(
         {"keyword_coverage": draw.uniform(-0.2, 0.5), "surprisal": draw.uniform(-0.3, 0.1)},
-        action=[chosen, 0],
-        action_name=SETTINGS[chosen],
-        expert_action=[expert, 0],
-        expert_name=SETTINGS[expert],
+        action=chosen,
+        action_name=_setting(chosen),
+        greedy_action=[1, 0],
+        greedy_name=_setting([1, 0]),
+        reference_action=[0, 1],
+        reference_name=_setting([0, 1]),
+        factor_probabilities=[[0.2, 0.5, 0.3], [0.6, 0.4]],
+        reference_factor_probabilities=[[0.7, 0.2, 0.1], [0.1, 0.9]],
+        expert_action=expert,
+        expert_name=_setting(expert),
         text=WORDS[place],
         value=draw.uniform(0, 2),
         observation={"observation": [draw.gauss(0, 1) for _ in range(48)]},
@@ -143,8 +184,7 @@ def _tokens(row: int) -> dict[str, Any]:
             "text": word,
             "logprob": -draw.expovariate(1),
             "reference_logprob": -draw.expovariate(1),
-            "advantage": draw.gauss(0, 1),
-            "value": draw.random(),
+            "value": draw.random(),  # advantages are computed from them
         }
         for word in WORDS
     ]
@@ -182,7 +222,7 @@ def _summary(row: int) -> dict[str, Any]:
             probabilities=[0.6, 0.3, 0.1],
             expert_action=[0, 3, 5][turn],
             observation={"context": [], "candidates": sentences},
-            reward_inputs={"reference": "It reads files fast."},
+            reward_inputs={"reference": "It reads files fast.", "output": "It reads files."},
         )
         for turn, (action, name) in enumerate([(0, "candidate 0"), (2, "candidate 2"), (5, "stop")])
     ]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from strategy_rl.episodes import Episode, Step, write_episodes
+from strategy_rl.episodes import Episode, Step, episode_to_json, json_line, write_episodes
 
 TASK = "tests/Talk-v0"
 NAMES = ("candidate 0", "candidate 1", "hand_over")
@@ -66,3 +66,30 @@ def evaluated(folder: Path, rows: int = 6) -> Path:
         for row in range(rows)
     ]
     return write_run(folder, sft=sft, ppo=ppo)
+
+
+def kept(row: int, total: float, reasons: Sequence[str], **changes: Any) -> dict[str, Any]:
+    """The line of an episode that was selected out of a training rollout of 64."""
+    fields = {"stage": "ppo", "split": "train", "iteration": 3, "episode_id": f"train-{row}"}
+    line = episode_to_json(episode("policy", row, [step(row % 3, total)], **fields))
+    selection = {"reasons": reasons, "num_episodes": 64, "mean_return": 0.31, **changes}
+    steps = line.pop("steps")
+    return {**line, "selection": selection, "steps": steps}
+
+
+def rollout() -> list[dict[str, Any]]:
+    """What a rollout leaves: two episodes drawn at random, the best and the worst."""
+    return [
+        kept(0, 0.25, ["random"]),
+        kept(1, 5.0, ["best"]),
+        kept(2, -5.0, ["worst", "surprising"]),
+        kept(3, 0.5, ["random", "surprising"]),
+    ]
+
+
+def write_lines(run: Path, lines: Sequence[dict[str, Any]], name: str = "train") -> Path:
+    """Add an episodes file of lines as they stand."""
+    (run / "episodes").mkdir(parents=True, exist_ok=True)
+    text = b"".join(map(json_line, [{"schema": 1, "task": TASK}, *lines]))
+    (run / "episodes" / f"{name}.jsonl").write_bytes(text)
+    return run

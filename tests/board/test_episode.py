@@ -2,48 +2,14 @@ import math
 from typing import Any
 
 import pytest
-import torch
 from recorded import episode, step
 
-from strategy_rl.advantages import compute_gae
-from strategy_rl.board.episode import advantages_of, entropy_of, greedy, steps_of, weights_of
+from strategy_rl.board.episode import entropy_of, factors_in, greedy, steps_of, weights_of
 from strategy_rl.episodes import episode_to_json
 
 
 def line(*steps: Any, **changes: Any) -> dict[str, Any]:
     return episode_to_json(episode("ppo", 0, steps, **changes))
-
-
-def test_advantages_are_those_of_training() -> None:
-    rewards, values = [1.0, -0.5, 0.25], [0.5, 0.1, -0.3]
-    steps = line(*(step(0, r, value=v) for r, v in zip(rewards, values, strict=True)))["steps"]
-    column = [torch.tensor(numbers, dtype=torch.float64)[:, None] for numbers in (rewards, values)]
-    following = torch.tensor([[0.1], [-0.3], [9.0]], dtype=torch.float64)
-    ends = torch.tensor([[False], [False], [True]])
-    expected = compute_gae(*column, following, ends, torch.zeros_like(ends), 0.9, 0.7)
-    found = advantages_of(steps, 0.9, 0.7, terminated=True)
-    assert found == pytest.approx(expected.advantages[:, 0].tolist())
-
-
-@pytest.mark.parametrize(
-    ("steps", "changes"),
-    [
-        ([step(0, value=None), step(0)], {}),
-        ([step(0), step(0, float("nan"))], {}),
-        ([step(0)], {"terminated": False}),  # the value after its last step is not recorded
-    ],
-)
-def test_advantages_are_unknown_where_a_value_is(steps: list[Any], changes: dict[str, Any]) -> None:
-    recorded = line(*steps, **changes)
-    shown = steps_of(recorded, 1.0, 0.95, None)
-    assert [entry["advantage"] for entry in shown] == [None] * len(steps)
-
-
-def test_returns_are_discounted_and_unknown_before_a_missing_reward() -> None:
-    recorded = line(step(0, 1.0), step(0, 2.0))
-    assert [s["return_to_go"] for s in steps_of(recorded, 0.5, 1.0, None)] == [2.0, 2.0]
-    recorded["steps"][0]["reward"] = None
-    assert [s["return_to_go"] for s in steps_of(recorded, 0.5, 1.0, None)] == [None, 2.0]
 
 
 def test_entropy_is_in_nats() -> None:
@@ -79,17 +45,31 @@ def test_values_of_the_whole_episode_are_weighed_against_all_that_was_paid() -> 
 
 def test_every_recorded_field_is_kept_and_later_ones_too() -> None:
     recorded = line(step(1))
-    recorded["steps"][0] |= {"kl": 0.5, "entropy": 0.125, "tokens": [{"text": "a"}]}
-    shown = steps_of(recorded, 1.0, 1.0, "talk")[0]
-    assert {name: shown[name] for name in ("kl", "entropy", "tokens")} == {
-        "kl": 0.5,
-        "entropy": 0.125,
-        "tokens": [{"text": "a"}],
-    }
+    recorded["steps"][0] |= {"kl": 0.5, "entropy": 0.125, "later": ["a"]}
+    shown = steps_of(recorded, 1.0, 1.0)[0]
+    assert (shown["kl"], shown["entropy"], shown["later"]) == (0.5, 0.125, ["a"])
     assert recorded["steps"][0].keys() <= shown.keys()
-    assert shown["renderer"] == "talk"
+
+
+@pytest.mark.parametrize(
+    ("recorded", "shown"),
+    [
+        ([[0.5, 0.5], [1, 0]], [[0.5, 0.5], [1, 0]]),
+        ([[0.5, "x"], [1, 0]], None),
+        ([[0.5, 0.5], []], None),
+        ([0.5, 0.5], None),
+        ([], None),
+        ("x", None),
+        (None, None),
+    ],
+)
+def test_probabilities_of_factors_are_lists_of_numbers_or_nothing(
+    recorded: Any, shown: Any
+) -> None:
+    for name in ("factor_probabilities", "reference_factor_probabilities"):
+        assert factors_in({name: recorded})[name] == shown
 
 
 @pytest.mark.parametrize("steps", [None, 3, [3, None], []])
 def test_steps_that_are_none_show_nothing(steps: Any) -> None:
-    assert steps_of({"steps": steps}, 1.0, 1.0, None) == []
+    assert steps_of({"steps": steps}, 1.0, 1.0) == []

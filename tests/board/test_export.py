@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded import episode, evaluated, step, write_run
+from recorded import episode, evaluated, rollout, step, write_lines, write_run
 
 from strategy_rl.board.catalog import Catalog
 from strategy_rl.board.export import CHUNK, export_board
@@ -27,7 +27,6 @@ SIDES = {"run_a": "a", "run_b": "b/seed-1", "policy_a": "sft", "policy_b": "ppo"
 QUESTIONS: list[tuple[str, dict[str, str]]] = [
     ("runs", {}),
     ("changed", {}),
-    ("renderers", {}),
     ("episodes", {}),
     ("episodes", {"sort": "-return", "size": "3", "page": "1"}),
     ("episodes", {"sort": "-least_probability", "kind": "odd"}),
@@ -36,8 +35,12 @@ QUESTIONS: list[tuple[str, dict[str, str]]] = [
     ("episodes", {"text": "RIGHT", "row": "2"}),
     ("episodes", {"text": "nowhere"}),
     ("histogram", {"bins": "4"}),
-    ("histogram", {"component": "bleu", "policy": "ppo"}),
-    ("histogram", {"component": "price", "component_min": "-0.5"}),
+    ("histogram", {"of": "component:bleu", "policy": "ppo"}),
+    ("histogram", {"of": "component:price", "component": "bleu", "component_min": "0.5"}),
+    ("histogram", {"selected": "worst"}),
+    ("episodes", {"selected": "best"}),
+    ("episodes", {"selected": "random", "sort": "row"}),
+    ("map", {"by": "policy", "selected": "surprising"}),
     ("curve", {}),
     ("probes", {}),
     ("warnings", {}),
@@ -56,7 +59,7 @@ def runs(tmp_path: Path) -> Path:
     folder = tmp_path / "runs"
     evaluated(folder / "a", rows=2 * CHUNK + 1)
     probes = [episode("ppo", 1, [step(0, i)], split="probe", iteration=i) for i in (0, 5)]
-    write_run(evaluated(folder / "b" / "seed-1"), probe=probes)
+    write_lines(write_run(evaluated(folder / "b" / "seed-1"), probe=probes), rollout())
     return folder
 
 
@@ -71,7 +74,7 @@ def test_an_export_answers_as_the_server_does(runs: Path, tmp_path: Path) -> Non
         for run in (["a"] if route == "episode" else ["a", "b/seed-1"])
     ]
     out = tmp_path / "out"
-    assert export_board(runs, out) == 2 * (2 * CHUNK + 1) + 14
+    assert export_board(runs, out) == 2 * (2 * CHUNK + 1) + 14 + 4
     script = tmp_path / "ask.mjs"
     script.write_text(ASK)
     command = ["node", str(script), str(out), json.dumps(asked)]
@@ -108,6 +111,16 @@ def test_an_export_replaces_nothing(runs: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_without_episodes_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
     with pytest.raises(RunError, match="expected a run"):
-        export_board(tmp_path, tmp_path / "out")
+        export_board(tmp_path / "runs", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("out", ["runs/out", "runs", "link/a/out"])
+def test_a_folder_among_the_runs_is_refused(runs: Path, tmp_path: Path, out: str) -> None:
+    (tmp_path / "link").symlink_to(runs)
+    before = sorted(runs.rglob("*"))
+    with pytest.raises(RunError, match="choose a folder outside of it"):
+        export_board(runs, tmp_path / out)
+    assert sorted(runs.rglob("*")) == before

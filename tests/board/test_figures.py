@@ -4,6 +4,8 @@ from typing import Any
 import pytest
 from recorded import NAMES, episode, evaluated, step, write_run
 
+from strategy_rl.board import maps
+
 
 @pytest.fixture
 def tab(tmp_path: Path, open_tab: Any) -> Any:
@@ -99,14 +101,27 @@ def test_a_histogram_counts_every_value_once(tab: Any) -> None:
 
 
 def test_a_histogram_of_a_component_counts_what_lacks_it(tab: Any) -> None:
-    assert tab.ask("histogram", run=".", component="other") == {"bins": [], "missing": 12}
-    found = tab.ask("histogram", run=".", component="price", policy="sft")
-    assert found["bins"] == [{"low": -0.5, "high": -0.5, "count": 6}]
+    assert tab.ask("histogram", run=".", of="component:other") == {"bins": [], "missing": 12}
+    found = tab.ask("histogram", run=".", of="component:price", policy="sft")
+    ends = {"low": -0.5, "high": -0.5, "least": -0.5, "most": -0.5}
+    assert found["bins"] == [{**ends, "count": 6}]
 
 
-def test_the_bins_of_a_histogram_are_filters_of_the_list(tab: Any) -> None:
-    for entry in tab.ask("histogram", run=".", component="bleu", bins=3)["bins"][:2]:
-        filters = {"component_min": entry["low"], "component_max": entry["high"] - 1e-9}
+def test_a_histogram_of_one_component_is_filtered_by_another(tab: Any) -> None:
+    filters = {"component": "bleu", "component_min": 0.85}  # of rows 4 and 5 of ppo
+    found = tab.ask("histogram", run=".", of="return", **filters)
+    assert [(b["least"], b["count"]) for b in found["bins"] if b["count"]] == [(0.4, 1), (0.5, 1)]
+    prices = tab.ask("histogram", run=".", of="component:price", **filters)
+    assert [entry["count"] for entry in prices["bins"]] == [2]
+
+
+@pytest.mark.parametrize("bins", [3, 5, 30])
+def test_the_bins_of_a_histogram_are_filters_of_the_list(tab: Any, bins: int) -> None:
+    for entry in tab.ask("histogram", run=".", of="component:bleu", bins=bins)["bins"]:
+        if entry["count"] == 0:
+            assert (entry["least"], entry["most"]) == (None, None)
+            continue
+        filters = {"component_min": entry["least"], "component_max": entry["most"]}
         found = tab.ask("episodes", run=".", component="bleu", **filters)
         assert found["total"] == entry["count"]
 
@@ -136,6 +151,19 @@ def test_a_map_counts_actions_and_the_experts(
     found = tab.ask("map", run=".", policy="ppo", by=by)
     assert (found["rows"], found["actions"]) == (rows, [NAMES[0], NAMES[2]])
     assert (found["counts"], found["expert_counts"]) == (counts, expert)
+
+
+@pytest.mark.parametrize(
+    ("by", "read", "steps", "expert"), [("step", 5, 10, True), ("kind", 0, 24, False)]
+)
+def test_a_map_says_of_how_many_episodes_the_steps_were_read(
+    tab: Any, monkeypatch: pytest.MonkeyPatch, by: str, read: int, steps: int, expert: bool
+) -> None:
+    monkeypatch.setattr(maps, "MAX_READ", 5)
+    found = tab.ask("map", run=".", by=by)
+    assert (found["episodes"], found["read"]) == (12, read)
+    assert sum(map(sum, found["counts"])) == steps
+    assert (found["expert_counts"] is not None) == expert
 
 
 def test_a_map_of_many_actions_puts_the_rare_ones_together(tmp_path: Path, open_tab: Any) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from invented_runs import CHINESE, SCRIPT, append_episode, write_runs
+from invented_runs import CHINESE, SCRIPT, append_episodes, write_runs
 from policy_tab import Page, chromium, files_of, tensorboard_of
+from registered import OURS
 
+from strategy_rl.board import maps, renderers
 from strategy_rl.board.export import export_board
 
 pytestmark = pytest.mark.slow  # a browser takes a minute
@@ -22,6 +24,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("runs")
     write_runs(root)
     return root
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _registered() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(renderers, "entry_points", lambda group: OURS)
+        renderers.installed_renderers.cache_clear()
+        yield
+    renderers.installed_renderers.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +57,25 @@ def rows(page: Page) -> list[list[str]]:
     return list(page.driver.execute_script(script))
 
 
+def select(page: Page, control: str, value: str) -> None:
+    page.driver.execute_script(
+        "const list = document.getElementById(arguments[0]); list.value = arguments[1];"
+        "list.dispatchEvent(new Event('change'))",
+        control,
+        value,
+    )
+
+
+def press_titled(page: Page, css: str, begin: str) -> str:
+    """Click the first mark of a chart whose title begins so; gives the title."""
+    script = (
+        "const mark = [...document.querySelectorAll(arguments[0])]"
+        ".find(one => one.textContent.startsWith(arguments[1]));"
+        "mark.dispatchEvent(new MouseEvent('click', {bubbles: true})); return mark.textContent"
+    )
+    return str(page.driver.execute_script(script, css, begin))
+
+
 def open_first(page: Page, **place: Any) -> None:
     page.open(**place)
     page.click("table.list tbody tr")
@@ -54,8 +84,8 @@ def open_first(page: Page, **place: Any) -> None:
 
 def test_the_list_shows_every_episode_of_the_run(page: Page) -> None:
     page.open(run="replies")
-    assert page.text(".total") == "68 episodes"
-    assert len(rows(page)) == 68
+    assert page.text(".total") == "1\N{EN DASH}100 of 108 episodes"
+    assert len(rows(page)) == 100
 
 
 def test_a_click_on_a_heading_sorts_and_the_address_keeps_it(page: Page) -> None:
@@ -70,15 +100,49 @@ def test_a_click_on_a_heading_sorts_and_the_address_keeps_it(page: Page) -> None
 
 def test_a_filter_is_written_into_the_address_and_survives_a_reload(page: Page) -> None:
     page.open(run="replies")
-    page.driver.execute_script(
-        "const list = document.getElementById('filter-policy'); list.value = 'sft';"
-        "list.dispatchEvent(new Event('change'))"
-    )
+    select(page, "filter-policy", "sft")
     page.until(lambda: page.text(".total") == "44 episodes")
     page.driver.refresh()
     page.enter()
     page.until(lambda: page.text(".total") == "44 episodes")
     assert "policy=sft" in page.hash()
+
+
+def test_training_episodes_say_why_they_were_kept_and_are_filtered_by_it(page: Page) -> None:
+    page.open(run="replies", split="train", sort="row")
+    assert page.text(".total") == "40 episodes"
+    kept = [
+        [tag.text for tag in cell.find_elements("css selector", ".tag")]
+        for cell in page.all("td.tags")
+    ]
+    assert kept[0] == ["random"]
+    assert kept[-1] == ["worst", "surprising"]
+    select(page, "filter-selected", "surprising")
+    page.until(lambda: page.text(".total") == "20 episodes")
+    page.click("table.list tbody tr")
+    page.until(lambda: page.all("article.step"))
+    assert "random, surprising of 64 episodes with mean return" in page.text(".facts")
+
+
+def test_an_evaluation_alone_has_no_column_of_why_it_was_kept(page: Page) -> None:
+    page.open(run="replies", split="test")
+    assert page.all("td.tags") == []
+    page.open(run="decoding")
+    assert page.all("#filter-selected") == []
+
+
+def test_short_words_of_the_list_stand_on_one_line(page: Page) -> None:
+    page.open(run="replies")
+    heights = [row.size["height"] for row in page.all("table.list tbody tr")]
+    assert max(heights) < 30
+
+
+def test_an_episode_that_was_cut_shows_what_its_critic_expected_after_it(page: Page) -> None:
+    page.open(run="replies", split="train", row=1)
+    page.click("table.list tbody tr")
+    page.until(lambda: page.all("article.step"))
+    facts = page.text(".facts").replace("\n", " ")
+    assert "endedtruncated V after the cut0.750" in facts
 
 
 def test_slash_goes_to_the_text_filter_and_chinese_is_found(page: Page) -> None:
@@ -142,10 +206,39 @@ def test_components_add_up_to_the_reward_with_their_weights(page: Page) -> None:
     assert "reward" in weights
 
 
-def test_decoding_is_coloured_by_the_setting_of_each_step(page: Page) -> None:
+def test_the_numbers_of_an_action_have_a_bar_for_each_of_their_values(page: Page) -> None:
+    open_first(page, run="decoding")
+    first = page.all("article.step")[0]
+    factors = first.find_elements("css selector", ".factor")
+    values = [factor.find_elements("css selector", "tr") for factor in factors]
+    assert [factor.text.split("\n")[0] for factor in factors] == ["temperature", "keyword bonus"]
+    assert [[row.text.split()[-2:] for row in rows] for rows in values] == [
+        [["0", "0.200"], ["0.7", "0.500"], ["1.2", "0.300"]],
+        [["0", "0.600"], ["6", "0.400"]],
+    ]
+    greedy = [bool(row.find_elements("css selector", ".mark.greedy")) for row in values[0]]
+    reference = [bool(row.find_elements("css selector", ".mark.reference")) for row in values[1]]
+    assert (greedy, reference) == ([False, True, False], [False, True])
+    assert all(len(f.find_elements("css selector", "tr.chosen")) == 1 for f in factors)
+    assert len(first.find_elements("css selector", ".factor .meter b")) == 5
+
+
+def test_decoding_is_coloured_from_cold_to_hot_by_what_its_task_registered(page: Page) -> None:
     open_first(page, run="decoding")
     pieces = page.all(".written .piece")
     assert len(pieces) == 9
+    names = [piece.get_attribute("title").split(": ")[1].split("\n")[0] for piece in pieces]
+    colours = [piece.value_of_css_property("background-color") for piece in pieces]
+    by_temperature = dict(zip((name.split(",")[0] for name in names), colours, strict=True))
+    assert len(set(colours)) == len(by_temperature) > 1
+    assert [ink.text for ink in page.all(".written, .legend .ink")][:-1] == ["0", "0.70", "1.20"]
+    open_first(page, run="decoding", paint="keyword-bonus")
+    assert [ink.text for ink in page.all(".legend .ink")] == ["0", "6"]
+
+
+def test_decoding_is_coloured_by_the_setting_of_each_step(page: Page) -> None:
+    open_first(page, run="decoding", paint="setting")
+    pieces = page.all(".written .piece")
     assert len({piece.value_of_css_property("border-bottom-color") for piece in pieces}) > 1
 
 
@@ -154,6 +247,13 @@ def test_picked_sentences_are_marked_in_the_document(page: Page) -> None:
     picked = [line.text for line in page.all(".document li.picked")]
     assert len(picked) == 2
     assert picked[0].startswith("It reads files.")
+    told = [line.text.split("\n") for line in page.all(".told")]
+    assert told == [["Summary", "It reads files."], ["Reference", "It reads files fast."]]
+
+
+def test_a_task_that_registered_nothing_has_no_document(page: Page) -> None:
+    open_first(page, run="replies", row=3)
+    assert page.all(".document") == []
 
 
 @pytest.mark.parametrize("colour", ["logprob", "advantage", "kl", "value"])
@@ -184,33 +284,63 @@ def test_the_slider_shows_probe_rows_at_another_moment(page: Page) -> None:
     page.until(lambda: page.all(".sides"))
 
 
-def test_a_bin_and_a_point_open_their_episodes(page: Page) -> None:
+@pytest.mark.parametrize("panel", [1, 2, 4])
+def test_every_bin_opens_as_many_episodes_as_it_counts(page: Page, panel: int) -> None:
     page.open(run="replies", view="rewards")
     page.until(lambda: len(page.all(".multiples .panel")) == 4)
-    page.driver.execute_script(
-        "document.querySelector('.bin').dispatchEvent(new MouseEvent('click', {bubbles: true}))"
-    )
+    assert "only those drawn at random count" in page.text(".sample-note")
+    title = press_titled(page, f".multiples .panel:nth-child({panel}) .bin", "")
     page.until(lambda: page.all(".total"))
-    assert "return_min=" in page.hash()
+    assert page.text(".total") == title.split(": ")[1]
+    assert "selected=random" in page.hash()
+
+
+def test_bins_of_another_component_than_the_filtered_one_open_nothing(page: Page) -> None:
+    page.open(run="replies", view="rewards", component="length", component_max=-0.2)
+    page.until(lambda: len(page.all(".multiples .panel")) == 4)
+    bins = [
+        len(panel.find_elements("css selector", ".bin")) > 0
+        for panel in page.all(".multiples .panel")
+    ]
+    assert bins == [True, False, True, False]  # the return, correct, length, manners
+
+
+def test_a_point_of_the_curve_opens_the_episodes_of_its_iteration(page: Page) -> None:
     page.open(run="replies", view="rewards")
-    page.driver.execute_script(
-        "document.querySelector('.dot').dispatchEvent(new MouseEvent('click', {bubbles: true}))"
-    )
+    page.until(lambda: page.all(".dot"))
+    title = press_titled(page, ".dot", "policy, train, ppo 3")
+    assert title == "policy, train, ppo 3: 0.300, of 64 played, opens the 4 episodes kept"
+    page.until(lambda: page.text(".total") == "4 episodes")
+    assert "iteration=3" in page.hash()
+    page.open(run="replies", view="rewards")
+    page.until(lambda: page.all(".dot"))
+    assert press_titled(page, ".dot", "sft, probe, ppo 0").endswith("2 episodes")
     page.until(lambda: page.text(".total") == "2 episodes")
-    assert "iteration=0" in page.hash()
 
 
 def test_a_cell_of_the_map_opens_its_episodes(page: Page) -> None:
     page.open(run="replies", view="map", axis="kind")
+    assert "only those drawn at random count" in page.text(".sample-note")
     page.click("table.heat td.press")
     page.until(lambda: page.all(".total"))
-    assert "kind=complaint" in page.hash()
-    assert "action=candidate%200" in page.hash()
+    for part in ("kind=complaint", "action=candidate%200", "selected=random"):
+        assert part in page.hash()
+
+
+def test_the_map_says_where_it_reads_only_some_of_the_episodes(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maps, "MAX_READ", 10)
+    page.open(run="replies", view="map", axis="step")
+    assert "Counted are the first 10 of 88 episodes." in page.text()
+    page.open(run="replies", view="map", axis="kind")
+    assert "leave at most 2,000 of 88 episodes" in page.text()
 
 
 def test_a_warning_leads_to_its_episodes(page: Page) -> None:
     page.open(run="replies", view="warnings")
-    assert "manners" in page.text()
+    assert "correct goes with the length" in page.text()
+    assert "manners" not in page.text()  # a cost of each step
     page.until(lambda: int(page.text(".badge")) == len(page.all("ul.warnings > li")))
     page.click("ul.warnings a")
     page.until(lambda: page.all(".total"))
@@ -240,10 +370,19 @@ def test_a_wider_list_than_the_window_does_not_widen_the_page(page: Page) -> Non
 
 
 def test_new_episodes_appear_without_a_click(page: Page, runs: Path) -> None:
-    page.open(run="replies", policy="ppo", split="test")
-    assert page.text(".total") == "24 episodes"
-    append_episode(runs)
-    page.until(lambda: page.text(".total") == "25 episodes")
+    page.open(run="growing", policy="ppo")
+    assert page.text(".total") == "3 episodes"
+    assert page.all(".badge") == []
+    append_episodes(runs)
+    page.until(lambda: page.text(".total") == "33 episodes")
+    page.until(lambda: page.text(".badge") == "1")
+
+
+def test_a_run_that_was_opened_itself_is_called_by_its_folder(opened: Page, runs: Path) -> None:
+    with tensorboard_of(runs / "tokens") as address:
+        page = Page(opened.driver, address)
+        page.open()
+        assert page.text("#run") == "tokens"
 
 
 def test_an_empty_folder_says_what_to_do(opened: Page, tmp_path: Path) -> None:

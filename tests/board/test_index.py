@@ -55,6 +55,7 @@ def test_a_head_tells_what_lists_show(path: Path) -> None:
         "least_probability": 0.5,
         "actions": {"candidate 0": 1},
         "components": {"bleu": 1.25, "price": -0.25},
+        "selection": None,
     }
 
 
@@ -114,7 +115,11 @@ def test_a_file_changed_in_place_is_read_anew(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [b"no json\n", b"[1]\n", b'{"row": 1}\n', b"\xff\n", b"1],[2\n", b"[" * 10_000 + b"\n"],
+    [
+        *(b"no json\n", b"[1]\n", b'{"row": 1}\n', b"\xff\n", b"1],[2\n", b"[" * 10_000 + b"\n"),
+        b'{"episode_id":"x","summary":{"length":true},"steps":[]}\n',
+        b'{"episode_id":"x","summary":{"length":1' + b"0" * 400 + b'},"steps":[]}\n',
+    ],
 )
 def test_damaged_lines_are_left_out(path: Path, damage: bytes) -> None:
     append(path, damage + line(4))
@@ -134,6 +139,14 @@ def test_texts_that_look_like_json_do_not_cut_a_head(path: Path) -> None:
     append(path, json_line(episode_to_json(made)))
     head = indexed(path).entries()[3].head
     assert (head["episode_id"], head["kind"], head["group"]) == (trap, trap, trap)
+
+
+def test_numbers_that_no_calculation_can_hold_are_unknown(path: Path) -> None:
+    huge = b"1" + b"0" * 400
+    numbers = b'"row":%s,"return":%s,"summary":{"length":1,"components":{"a":%s,"b":1e999,"c":2}}'
+    append(path, b'{"episode_id":"x",' + numbers % (huge, huge, huge) + b',"steps":[]}\n')
+    head = indexed(path).entries()[3].head
+    assert (head["row"], head["return"], head["components"]) == (None, None, {"c": 2})
 
 
 def test_other_schemas_are_left_out(path: Path) -> None:

@@ -8,7 +8,6 @@ import pytest
 from recorded import evaluated
 from tensorboard.plugins.base_plugin import TBContext, TBLoader
 
-from strategy_rl.board import renderers
 from strategy_rl.board.frontend import static_files
 from strategy_rl.board.plugin import PolicyLoader
 from strategy_rl.board.runs import find_runs, roots_of
@@ -88,26 +87,3 @@ def test_a_run_that_is_linked_into_the_folder_is_found(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "linked").symlink_to(tmp_path / "elsewhere" / "run")
     assert list(find_runs({tmp_path / "logs": None})) == ["linked"]
-
-
-class Point(SimpleNamespace):
-    def load(self) -> Any:
-        if isinstance(self.given, Exception):
-            raise self.given
-        return self.given
-
-
-def test_renderers_are_data_and_broken_packages_are_left_out(
-    tmp_path: Path, open_tab: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    good = {"name": "talk", "task": "tests/Talk-v0", "fields": {"context": "chat"}}
-    given: list[Any] = [ImportError("gone"), [{"name": 3, "task": "t"}], [object()], [good]]
-    points = [Point(value="somebody:renderers", given=entry) for entry in given]
-    monkeypatch.setattr(renderers, "entry_points", lambda group: points)
-    renderers.installed_renderers.cache_clear()
-    evaluated(tmp_path)
-    tab = open_tab(tmp_path)
-    assert tab.ask("renderers") == {"renderers": [good]}
-    key = tab.ask("episodes", run=".")["episodes"][0]["key"]
-    assert tab.ask("episode", run=".", key=key)["steps"][0]["renderer"] == "talk"
-    renderers.installed_renderers.cache_clear()

@@ -18,6 +18,7 @@ def test_a_run_is_listed_with_what_it_can_be_filtered_by(tab: Any) -> None:
     assert tab.ask("runs")["runs"] == [
         {
             "run": RUN,
+            "label": RUN,
             "task": TASK,
             "seed": 3,
             "status": "complete",
@@ -29,6 +30,7 @@ def test_a_run_is_listed_with_what_it_can_be_filtered_by(tab: Any) -> None:
             "kinds": ["even", "odd"],
             "actions": ["candidate 0", "hand_over"],
             "components": ["bleu", "price"],
+            "reasons": [],
         }
     ]
 
@@ -49,6 +51,14 @@ def test_runs_have_tensorboards_names(tmp_path: Path, open_tab: Any) -> None:
     ]
     assert names == [".", "x/a", "x/b/seed-0"]
     assert [run["run"] for run in open_tab(tmp_path / "a").ask("runs")["runs"]] == ["."]
+
+
+def test_a_run_that_was_opened_itself_is_shown_by_its_folders_name(
+    tmp_path: Path, open_tab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(evaluated(tmp_path / "smoke"))
+    for folder in (tmp_path / "smoke", Path(".")):
+        assert [run["label"] for run in open_tab(folder).ask("runs")["runs"]] == ["smoke"]
 
 
 def test_no_folder_means_no_runs_and_no_tab(open_tab: Any) -> None:
@@ -154,6 +164,8 @@ def test_an_episode_is_shown_with_what_follows_from_its_steps(tab: Any) -> None:
         ("episodes", {"run": "../talk"}, 404, "no run '../talk'; known are talk/seed-3"),
         ("episodes", {"run": RUN, "sort": "best"}, 400, "got 'best', expected return"),
         ("episodes", {"run": RUN, "page": "-1"}, 400, "page: got '-1'"),
+        ("episodes", {"run": RUN, "selected": "some"}, 400, "got 'some', expected one of random"),
+        ("histogram", {"run": RUN, "of": "bleu"}, 400, "got 'bleu', expected return"),
         ("episodes", {"run": RUN, "size": "many"}, 400, "size: got 'many'"),
         ("episodes", {"run": RUN, "row": "9" * 99}, 400, "expected a whole number"),
         ("episodes", {"run": RUN, "return_min": "nan"}, 400, "return_min: got 'nan'"),

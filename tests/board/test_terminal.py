@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from recorded import episode, evaluated, step, write_run
+from recorded import episode, evaluated, rollout, step, write_lines, write_run
 
 from strategy_rl import cli
 from strategy_rl.board.faults import RequestError
@@ -30,6 +30,11 @@ def test_one_episode_is_shown_in_full(tmp_path: Path) -> None:
     assert "greedy        candidate 0" in text
     assert "reward        +0.300 = bleu +0.550, price -0.250" in text
     assert "advantage +0.300, entropy +1.040" in " ".join(text.split())  # it is wrapped
+
+
+def test_a_training_episode_says_why_it_was_kept(tmp_path: Path) -> None:
+    text = episodes_text(write_lines(tmp_path, rollout()), policy="policy", row=2)
+    assert "kept as worst, surprising of 64 episodes of its rollout" in text.splitlines()
 
 
 def test_a_row_of_several_policies_is_listed(tmp_path: Path) -> None:
@@ -90,7 +95,7 @@ def test_printable_keeps_what_people_write() -> None:
 def test_the_commands_print_and_write_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = str(evaluated(tmp_path))
+    run = str(evaluated(tmp_path / "run"))
     assert cli.main(["episodes", run, "--policy", "ppo", "--row", "3"]) == 0
     assert "test-ppo-3: row 3 (odd), terminated" in capsys.readouterr().out
     assert cli.main(["episodes", run, "--sort", "beauty"]) == 2

@@ -35,16 +35,31 @@ def varied(policy: str, **changes: Any) -> list[Episode]:
     ]
 
 
+def paid(row: int) -> dict[str, float]:
+    return {"words": 2.0 + row % 2 / 2}
+
+
 def test_nothing_is_said_of_a_run_that_varies(warned: Warned) -> None:
     parts = {"components": {}}
     assert warned(ppo=varied("ppo", **parts), sft=varied("sft", **parts)) == {}
 
 
 def test_a_component_that_goes_with_length_is_named(warned: Warned) -> None:
-    found = warned(ppo=varied("ppo", components={"words": 2.0}))["length_correlation"]
+    made = [
+        episode(
+            "ppo", row, [step(n % 2, row * 7 % 11, components=paid(row)) for n in range(length)]
+        )
+        for row in range(30)
+        for length in [1 + row % 3]
+    ]
+    found = warned(ppo=made)["length_correlation"]
     assert found["message"].startswith("words")
-    assert "r = 1.00" in found["detail"]
+    assert "r = 0.9" in found["detail"]
     assert found["filter"]["policy"] == "ppo"
+
+
+def test_a_cost_that_is_the_same_for_each_step_is_none_of_them(warned: Warned) -> None:
+    assert warned(ppo=varied("ppo", components={"step_cost": -0.1})) == {}
 
 
 def test_a_component_that_never_varies_is_named(warned: Warned) -> None:
@@ -92,4 +107,4 @@ def test_correlation_needs_pairs_that_vary() -> None:
     assert correlation([(n, 2 * n) for n in range(19)]) is None
     assert correlation([(n, -n) for n in range(20)]) == pytest.approx(-1)
     assert correlation([(n, 1) for n in range(20)]) is None
-    assert correlation([(n, None) for n in range(20)]) is None
+    assert correlation([]) is None

@@ -8,6 +8,8 @@ const [MAX_ACTIONS, MAX_ROWS, MAX_READ, MAX_BINS] = [40, 200, 2000, 200];
 const SORTS = ["return", "value_error", "least_probability", "length", "row", "iteration"];
 const MAPS = ["iteration", "kind", "policy", "row", "step"];
 const COMPONENT = "component:";
+const RANDOM = "random";
+const REASONS = [RANDOM, "best", "worst", "surprising"];
 
 /** A request that cannot be answered. */
 export class Refused extends Error {}
@@ -52,7 +54,6 @@ class Data {
 const ROUTES = {
   runs: (data) => data.file("runs.json"),
   changed: async (data) => ({ version: (await data.file("runs.json")).version }),
-  renderers: async () => ({ renderers: [] }),
   curve: async (data, params) => (await fixed(data, params)).curve,
   probes: async (data, params) => (await fixed(data, params)).probes,
   warnings: async (data, params) => (await fixed(data, params)).warnings,
@@ -70,14 +71,12 @@ const ROUTES = {
   },
   compare,
   histogram: async (data, params) => {
-    const { component, ...others } = params;
-    const whole = component === undefined || component === "return";
-    const entries = await select(await data.run(params.run), whole ? others : params);
-    return histogram(entries, valueOf(whole ? "return" : COMPONENT + component), number(params, "bins") ?? 30);
+    const entries = await sample(await data.run(params.run), params);
+    return histogram(entries, valueOf(params.of ?? "return"), number(params, "bins") ?? 30);
   },
   map: async (data, params) => {
     const run = await data.run(params.run);
-    return actionMap(run, await select(run, params), params.by ?? "iteration");
+    return actionMap(run, await sample(run, params), params.by ?? "iteration");
   },
 };
 
@@ -95,6 +94,10 @@ async function select(run, params) {
     if (wanted !== null) keep(({ head }) => head[name] === wanted);
   }
   if ("action" in params) keep(({ head }) => Object.hasOwn(head.actions, params.action));
+  if ("selected" in params) {
+    if (!REASONS.includes(params.selected)) throw new Refused(`selected: got '${params.selected}'`);
+    keep(({ head }) => reasonsOf(head).includes(params.selected));
+  }
   within(keep, valueOf("return"), params, "return");
   if ("component" in params) within(keep, valueOf(COMPONENT + params.component), params, "component");
   if ("text" in params) {
@@ -104,6 +107,11 @@ async function select(run, params) {
   }
   return inOrder(entries, params.sort);
 }
+
+/** As `select`, to be counted: of each rollout only what was drawn at random from it. */
+const sample = (run, params) => select(run, { selected: RANDOM, ...params });
+
+const reasonsOf = (head) => head.selection?.reasons ?? [RANDOM];
 
 function within(keep, value, params, name) {
   const [low, high] = [number(params, `${name}_min`), number(params, `${name}_max`)];
@@ -170,10 +178,11 @@ async function compare(data, params) {
 /** The episodes of one side by row; of several on a row the last counts. */
 async function side(data, params, name) {
   const run = await data.run(params[`run_${name}`]);
-  const sources = { policy: `policy_${name}`, iteration: `iteration_${name}`, split: "split" };
+  const shared = { split: "split", selected: "selected" };
+  const sources = { policy: `policy_${name}`, iteration: `iteration_${name}`, ...shared };
   const given = Object.entries(sources).filter(([, source]) => source in params);
   const filters = Object.fromEntries(given.map(([filter, source]) => [filter, params[source]]));
-  const entries = await select(run, filters);
+  const entries = await sample(run, filters);
   const { names, episodes } = await run.file("decisions.json");
   const actions = (entry) => episodes[entry.place].map(([action]) => names[action]);
   return { rows: new Map(entries.map((entry) => [rowOf(entry.head), entry])), actions };
@@ -212,20 +221,26 @@ function histogram(entries, value, bins) {
   const high = values.reduce((a, b) => Math.max(a, b));
   const count = Math.min(bins, MAX_BINS);
   const width = (high - low) / count;
-  if (!(width > 0 && Number.isFinite(width))) return { bins: [{ low, high, count: values.length }], missing };
-  const counts = new Array(count).fill(0);
-  for (const v of values) counts[Math.min(Math.trunc((v - low) / width), count - 1)] += 1;
+  if (!(width > 0 && Number.isFinite(width))) return { bins: [binOf(low, high, values)], missing };
+  const inside = Array.from({ length: count }, () => []);
+  for (const v of values) inside[Math.min(Math.trunc((v - low) / width), count - 1)].push(v);
   const edge = (place) => (place === count ? high : low + place * width);
-  return { bins: counts.map((n, i) => ({ low: edge(i), high: edge(i + 1), count: n })), missing };
+  return { bins: inside.map((own, i) => binOf(edge(i), edge(i + 1), own)), missing };
+}
+
+function binOf(low, high, values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  return { low, high, count: values.length, least: sorted[0] ?? null, most: sorted.at(-1) ?? null };
 }
 
 async function actionMap(run, selected, by) {
   if (!MAPS.includes(by)) throw new Refused(`by: got '${by}', expected one of ${MAPS.join(", ")}`);
-  const entries = by === "step" ? selected.slice(0, MAX_READ) : selected;
+  const few = by === "step" || selected.length <= MAX_READ;
+  const read = few ? selected.slice(0, MAX_READ) : [];
   const [taken, expert] = [new Counts(), new Counts()];
-  if (entries.length <= MAX_READ) {
+  if (read.length) {
     const { names, episodes } = await run.file("decisions.json");
-    for (const { head, place } of entries) {
+    for (const { head, place } of read) {
       episodes[place].forEach(([action, wanted], step) => {
         const row = by === "step" ? step : head[by];
         if (by === "step") taken.add(row, names[action], 1);
@@ -234,13 +249,14 @@ async function actionMap(run, selected, by) {
     }
   }
   if (by !== "step") {
-    for (const { head } of entries) {
+    for (const { head } of selected) {
       for (const [name, count] of Object.entries(head.actions)) taken.add(head[by], name, count);
     }
   }
   const [rows, actions] = [rowsOf(taken), namesOf(taken, expert)];
   const expert_counts = expert.rows.size ? expert.table(rows, actions) : null;
-  return { by, rows, actions, counts: taken.table(rows, actions), expert_counts };
+  const counts = taken.table(rows, actions);
+  return { by, rows, actions, counts, expert_counts, episodes: selected.length, read: read.length };
 }
 
 /** How often each name was seen, by row. */

@@ -7,6 +7,9 @@ import { number } from "./format.js";
 
 const MARGIN = { left: 46, right: 24, top: 8, bottom: 20 };
 
+/** How wide a chart may be in one of some panels side by side. */
+export const room = (panels) => (window.innerWidth - 46 - 12 * (panels - 1)) / panels - 26;
+
 /**
  * Lines over places on a shared axis.
  * @param {{x: number, label: string}[]} ticks of the horizontal axis.
@@ -23,7 +26,7 @@ export function lines({ width, height, ticks, series }) {
   return h("figure", {}, svg(width, height, frame, drawn), legend(series));
 }
 
-/** Bars over bins; each calls its `onclick`. */
+/** Bars over bins; each calls its `onclick`, if it has one. */
 export function histogram({ width, height, bins }) {
   const most = Math.max(1, ...bins.map((bin) => bin.count));
   const step = (width - MARGIN.left - MARGIN.right) / bins.length;
@@ -31,10 +34,10 @@ export function histogram({ width, height, bins }) {
   const bars = bins.map((bin, i) => {
     const box = { x: MARGIN.left + i * step, width: Math.max(1, step - 1) };
     const top = bin.count ? Math.min(up(bin.count), up(0) - 2) : up(0);
-    const props = bin.count ? pressable(bin.onclick) : {};
+    const opens = bin.count > 0 && bin.onclick;
     return s(
       "g",
-      { class: bin.count ? "bin" : "", ...props },
+      { class: opens ? "bin" : "", ...(opens ? pressable(opens) : {}) },
       s("title", {}, bin.title),
       s("rect", { ...box, y: MARGIN.top, height: up(0) - MARGIN.top, class: "catch" }),
       s("rect", { ...box, y: top, height: up(0) - top, class: "bar" }),

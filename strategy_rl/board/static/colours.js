@@ -19,6 +19,10 @@ export function twoSided(value, most) {
   return wash(value < 0 ? "var(--down)" : "var(--up)", (0.75 * Math.abs(value)) / most);
 }
 
+/** From cold to hot; `share` from 0 to 1. */
+export const heat = (share) =>
+  wash(`color-mix(in srgb, var(--hot) ${Math.round(100 * share)}%, var(--cold))`, 0.4);
+
 /** A colour for each name, the same wherever `all` is the same. */
 export function palette(all) {
   const places = new Map(all.map((name, i) => [name, i]));

@@ -4,7 +4,7 @@
 
 import { bar } from "./charts.js";
 import { h } from "./dom.js";
-import { counted, moment, NOTHING, number, signed, spaced, whole } from "./format.js";
+import { counted, known, moment, NOTHING, number, signed, spaced, whole } from "./format.js";
 
 /** The columns in which one of the episodes has something, and the one that is sorted by. */
 export function columnsOf(ctx, heads) {
@@ -14,7 +14,6 @@ export function columnsOf(ctx, heads) {
   return allColumns(ctx).filter(used);
 }
 
-const known = (value) => value !== null && value !== undefined;
 const actions = (head) => counted(head.actions);
 
 /** What a column shows, and how it sorts; `first` is the sort of the first click,
@@ -32,6 +31,13 @@ function allColumns(ctx) {
     { title: "row", first: "row", show: (head) => whole(head.row) },
     { ...named("kind", (head) => head.kind ?? NOTHING), of: (head) => head.kind },
     named("split", (head) => head.split),
+    {
+      title: "kept as",
+      kind: "text tags",
+      of: (head) => head.selection,
+      show: (head) => head.selection?.reasons.map((name) => h("span", { class: "tag" }, name)),
+      help: "why this episode of its training rollout was recorded",
+    },
     named("policy", (head) => head.policy),
     { ...named("recorded", moment), first: "-iteration", help: "stage and iteration" },
     { title: "return", first: "return", show: (head) => signed(head.return) },

@@ -4,9 +4,11 @@
 
 import { ask } from "./api.js";
 import { bar } from "./charts.js";
-import { empty, h } from "./dom.js";
-import { counted, NOTHING, number, plural, short, signed, whole } from "./format.js";
+import { empty, h, pressable, table } from "./dom.js";
+import { counted, known, NOTHING, number, plural, short, signed, whole } from "./format.js";
+import { rowKeys } from "./keys.js";
 import { pairDetail } from "./pair.js";
+import { sampleNote } from "./sample.js";
 import { sideControls, sidesOf } from "./sides.js";
 
 const SIZE = 100;
@@ -30,9 +32,12 @@ export async function compare(ctx) {
   const page = Number(ctx.params.page ?? 0);
   const found = await ask("compare", { ...asked, page, size: SIZE });
   const open = found.pairs.find((pair) => nameOf(pair) === ctx.params.pair);
-  const body = open ? await opened(ctx, asked, open) : list(ctx, asked, found, page);
-  const node = h("div", {}, controls, summary(ctx, found, page), body);
-  return { node, keys: pairKeys(ctx, found.pairs, open) };
+  const body = open ? await opened(ctx, asked, open) : list(ctx, asked, found);
+  const selected = found.pairs.some((pair) => pair.a.selection || pair.b.selection);
+  const note = selected && sampleNote(ctx);
+  const node = h("div", {}, controls, summary(ctx, found, page), note, body);
+  const show = (pair) => ctx.go({ pair });
+  return { node, keys: rowKeys(found.pairs.map(nameOf), ctx.params.pair, show) };
 }
 
 const nameOf = (pair) => `${pair.a.key}:${pair.b.key}`;
@@ -56,7 +61,7 @@ function summary(ctx, found, page) {
   );
 }
 
-function list(ctx, asked, found, page) {
+function list(ctx, asked, found) {
   if (found.rows_in_common === 0)
     return empty(
       "These two have no row in common.",
@@ -69,57 +74,30 @@ function list(ctx, asked, found, page) {
     );
   const most = Math.max(...found.pairs.map((pair) => Math.abs(pair.difference)));
   const titles = [
-    "row",
-    "kind",
-    "before",
-    "after",
-    "difference",
-    "",
-    "first change",
-    `${asked.policy_a}: actions`,
-    `${asked.policy_b}: actions`,
+    ["row"],
+    ["kind", "text"],
+    ["before"],
+    ["after"],
+    ["difference"],
+    [""],
+    ["first change"],
+    ...["a", "b"].map((side) => [`${sideName(asked, side)}: actions`, "text"]),
   ];
-  const text = new Set([1, 7, 8]);
-  return h(
-    "div",
-    { class: "scroll" },
-    h(
-      "table",
-      { class: "list" },
-      h(
-        "thead",
-        {},
-        h(
-          "tr",
-          {},
-          titles.map((title, i) => h("th", { class: text.has(i) ? "text" : "" }, title)),
-        ),
-      ),
-      h(
-        "tbody",
-        {},
-        found.pairs.map((pair) => line(ctx, pair, most, page)),
-      ),
-    ),
-  );
+  const rows = found.pairs.map((pair) => line(ctx, pair, most));
+  return h("div", { class: "scroll" }, table({ class: "list" }, titles, rows));
 }
+
+const sideName = (asked, side) =>
+  [asked[`policy_${side}`], asked[`iteration_${side}`]].filter(known).join(" ");
 
 function line(ctx, pair, most) {
   const open = () => ctx.go({ pair: nameOf(pair) });
-  const first =
-    pair.first_change === null || pair.first_change === undefined
-      ? NOTHING
-      : `step ${pair.first_change + 1}`;
+  const first = known(pair.first_change) ? `step ${pair.first_change + 1}` : NOTHING;
   return h(
     "tr",
-    {
-      class: "press",
-      onclick: open,
-      tabindex: "0",
-      onkeydown: (event) => event.key === "Enter" && open(),
-    },
+    { class: "press", ...pressable(open) },
     h("td", {}, whole(pair.row)),
-    h("td", { class: "text" }, pair.kind ?? NOTHING),
+    h("td", { class: "text name" }, pair.kind ?? NOTHING),
     h("td", {}, signed(pair.a.return)),
     h("td", {}, signed(pair.b.return)),
     h("td", {}, signed(pair.difference)),
@@ -147,10 +125,4 @@ async function opened(ctx, asked, pair) {
     { run: asked.run_b, key: pair.b.key },
   );
   return h("div", {}, title, detail);
-}
-
-function pairKeys(ctx, pairs, open) {
-  const at = open ? pairs.indexOf(open) : -1;
-  const to = (i) => () => pairs[i] && ctx.go({ pair: nameOf(pairs[i]) });
-  return { j: to(at + 1), k: to(at - 1), Escape: () => open && ctx.go({ pair: null }) };
 }

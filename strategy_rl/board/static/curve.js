@@ -2,9 +2,9 @@
  * The learning curve, and what the evaluations gave. Each point opens its episodes.
  */
 
-import { bar, lines } from "./charts.js";
+import { bar, lines, room } from "./charts.js";
 import { palette } from "./colours.js";
-import { empty, h, panel, pressable } from "./dom.js";
+import { empty, h, panel, pressable, table } from "./dom.js";
 import { moment, number, plural, signed, whole } from "./format.js";
 import { NO_FILTERS } from "./place.js";
 
@@ -46,7 +46,7 @@ function curvePanel(ctx, points) {
   const ticks = moments.map((label, x) => ({ x, label })).filter((_, i) => i % every === 0);
   return panel(
     "Mean return during training; a point opens its episodes",
-    lines({ width: 1150, height: 230, ticks, series }),
+    lines({ width: room(1), height: 230, ticks, series }),
   );
 }
 
@@ -64,28 +64,21 @@ function finalPanel(ctx, points) {
       h("td", {}, bar(point.mean_return, most)),
     ),
   );
-  const titles = ["policy", "split", "episodes", "mean return", ""];
-  return panel(
-    "Evaluations",
-    h(
-      "table",
-      { class: "list compact" },
-      h(
-        "thead",
-        {},
-        h(
-          "tr",
-          {},
-          titles.map((title, i) => h("th", { class: i < 2 ? "text" : "" }, title)),
-        ),
-      ),
-      h("tbody", {}, rows),
-    ),
-  );
+  const titles = [
+    ["policy", "text"],
+    ["split", "text"],
+    ["episodes"],
+    ["mean return"],
+    [""],
+  ];
+  return panel("Evaluations", table({ class: "list compact" }, titles, rows));
 }
 
-const titleOf = (name, point) =>
-  `${name}, ${moment(point)}: ${number(point.mean_return)}, ${plural(point.episodes, "episode")}`;
+function titleOf(name, { mean_return, episodes, num_episodes, ...point }) {
+  const kept = `${plural(episodes, "episode")}`;
+  const of = num_episodes ? `of ${whole(num_episodes)} played, opens the ${kept} kept` : kept;
+  return `${name}, ${moment(point)}: ${number(mean_return)}, ${of}`;
+}
 
 const seriesOf = (point) => `${point.policy}, ${point.split}`;
 

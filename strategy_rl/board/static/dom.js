@@ -25,6 +25,14 @@ export function panel(title, ...children) {
   return h("section", { class: "panel" }, h("h2", {}, title), ...children);
 }
 
+/** A table; `titles` are [text, class] or cells of the head, `rows` rows. */
+export function table(props, titles, rows) {
+  const cells = titles.map((title) =>
+    title instanceof Node ? title : h("th", { class: title[1] ?? "", scope: "col" }, title[0]),
+  );
+  return h("table", props, h("thead", {}, h("tr", {}, cells)), h("tbody", {}, rows));
+}
+
 /** What stands where nothing is to be shown: what is missing and what to do. */
 export function empty(message, ...advice) {
   return h("div", { class: "empty" }, h("p", {}, message), h("p", { class: "muted" }, ...advice));

@@ -3,7 +3,7 @@
  */
 
 import { ask } from "./api.js";
-import { lines } from "./charts.js";
+import { lines, room } from "./charts.js";
 import { h, link, panel } from "./dom.js";
 import { moment, number, plural, signed, whole } from "./format.js";
 import { neighbours } from "./neighbours.js";
@@ -16,16 +16,15 @@ export async function episode(ctx) {
   const { run, key } = ctx.params;
   const [found, around] = await Promise.all([ask("episode", { run, key }), neighbours(ctx.params)]);
   const { head, steps } = found;
-  const rendered = await renderedEpisode(ctx, steps);
   const node = h(
     "div",
     { class: "episode" },
     bar(ctx, head, around),
     facts(found),
     steps.length > 1 && h("div", { class: "overview" }, valuePanel(found), rewardPanel(head)),
-    rendered,
+    renderedEpisode(ctx, found),
     h("div", { class: "row spread" }, h("h2", {}, "Steps"), marksLegend()),
-    steps.map((step, i) => stepCard(ctx, step, i, steps[i - 1] ?? null)),
+    steps.map((_, i) => stepCard(ctx, found, i)),
   );
   return { node, keys: episodeKeys(ctx, around) };
 }
@@ -58,11 +57,13 @@ function bar(ctx, head, around) {
   );
 }
 
-function facts({ head, gamma, gae_lambda: lambda }) {
+function facts({ head, gamma, gae_lambda: lambda, final_value: after }) {
   const shown = [
     ["return", signed(head.return)],
     ["steps", whole(head.length)],
     ["ended", head.terminated ? "terminated" : "truncated"],
+    ["V after the cut", head.terminated || after === null ? null : number(after)],
+    ["kept as", head.selection && keptAs(head.selection)],
     ["|V\u2212R|", head.value_error === null ? null : number(head.value_error)],
     ["least p", head.least_probability === null ? null : number(head.least_probability)],
     ["\u03b3", number(gamma, 2)],
@@ -75,6 +76,12 @@ function facts({ head, gamma, gae_lambda: lambda }) {
     { class: "facts" },
     shown.map(([name, value]) => value !== null && h("span", {}, h("em", {}, name), value)),
   );
+}
+
+function keptAs({ reasons, num_episodes: count, mean_return: mean }) {
+  const of = count === null ? "its rollout" : plural(count, "episode");
+  const worth = mean === null ? "" : ` with mean return ${signed(mean)}`;
+  return `${reasons.join(", ")} of ${of}${worth}`;
 }
 
 function valuePanel({ steps }) {
@@ -97,7 +104,7 @@ function valuePanel({ steps }) {
   const valued = steps.some((step) => step.value !== null && step.value !== undefined);
   return panel(
     "Value against return to go",
-    lines({ width: 560, height: 190, ticks, series: valued ? both : both.slice(1) }),
+    lines({ width: room(2), height: 190, ticks, series: valued ? both : both.slice(1) }),
     !valued &&
       h("p", { class: "muted" }, "This policy has no value head, or its values were not recorded."),
   );

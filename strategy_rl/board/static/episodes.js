@@ -4,7 +4,7 @@
 
 import { ask } from "./api.js";
 import { columnsOf, heading } from "./columns.js";
-import { empty, h, link } from "./dom.js";
+import { empty, h, link, table } from "./dom.js";
 import { plural, whole } from "./format.js";
 import { filtersOf, NO_FILTERS } from "./place.js";
 
@@ -22,25 +22,12 @@ export async function episodes(ctx) {
   const columns = columnsOf(ctx, found.episodes);
   const most = mostOf(found.episodes);
   const rows = found.episodes.map((head) => row(ctx, columns, head, most));
-  const table = h(
-    "table",
-    { class: "list" },
-    h(
-      "thead",
-      {},
-      h(
-        "tr",
-        {},
-        columns.map((column) => heading(ctx, column)),
-      ),
-    ),
-    h("tbody", {}, rows),
-  );
+  const titles = columns.map((column) => heading(ctx, column));
   const node = h(
     "div",
     {},
     pager(ctx, found),
-    h("div", { class: "scroll" }, table),
+    h("div", { class: "scroll" }, table({ class: "list" }, titles, rows)),
     found.total > found.size && pager(ctx, found),
   );
   return { node, keys: listKeys(ctx, rows, found.episodes) };

@@ -7,12 +7,14 @@ import { short, spaced } from "./format.js";
 import { FILTERS, NO_FILTERS } from "./place.js";
 
 const TYPING_MS = 300;
+// Parameter, where its values are, and its label.
 const LISTS = [
   ["stage", "stages"],
   ["split", "splits"],
   ["policy", "policies"],
   ["iteration", "iterations"],
   ["kind", "kinds"],
+  ["selected", "reasons", "kept as"],
   ["action", "actions"],
   ["component", "components"],
 ];
@@ -20,7 +22,7 @@ const LISTS = [
 /** The bar of one run; `ctx.go` is told of each change. */
 export function filterBar(ctx) {
   const set = (changes) => ctx.go({ ...changes, page: null, key: null }, { replace: true });
-  const list = Object.fromEntries(LISTS.map(([name, all]) => [name, oneOf(ctx, name, all, set)]));
+  const list = Object.fromEntries(LISTS.map((one) => [one[0], oneOf(ctx, set, ...one)]));
   const { component, ...others } = list;
   return h(
     "div",
@@ -46,14 +48,14 @@ export function syncFilters(bar, params) {
   }
 }
 
-function oneOf(ctx, name, all, set) {
+function oneOf(ctx, set, name, all, label = name) {
   const values = ctx.info[all] ?? [];
   if (values.length === 0) return null;
   const choices = [
-    ["", "any"],
+    ["", name === "selected" && ctx.params.view !== "episodes" ? "random only" : "any"],
     ...values.map((value) => [String(value), short(spaced(value), 40)]),
   ];
-  return choice(`filter-${name}`, name, choices, ctx.params[name], (v) =>
+  return choice(`filter-${name}`, label, choices, ctx.params[name], (v) =>
     set({ [name]: v || null }),
   );
 }

@@ -5,6 +5,9 @@
 const MINUS = "\u2212";
 export const NOTHING = "\u2013";
 
+/** Whether something was recorded. */
+export const known = (value) => value !== null && value !== undefined;
+
 /** Three decimals, fewer for large numbers; a dash for null. */
 export function number(value, digits = 3) {
   if (value === null || value === undefined) return NOTHING;

@@ -76,15 +76,15 @@ async function show() {
   if (mine !== turn) return;
   keys = shown.keys ?? {};
   replaceMain(shown.node, before);
-  await countWarnings(place.run);
+  if (place.run) await countWarnings(place.run);
 }
 
-/** Once a run, since the server reads episodes for it. */
+/** Asked once until the runs grow: the server reads episodes for it. */
 async function countWarnings(run) {
-  if (!run || warned.run === run) return;
-  warned = { run, count: 0 };
   const found = await ask("warnings", { run }).catch(() => ({ warnings: [] }));
-  warned.count = found.warnings.length;
+  const count = found.warnings.length;
+  if (run !== place.run || (warned.run === run && warned.count === count)) return;
+  warned = { run, count };
   showFrame();
 }
 
@@ -116,7 +116,7 @@ function showFrame() {
   const run = choice(
     "run",
     "run",
-    runs.map((item) => item.run),
+    runs.map((item) => [item.run, item.label]),
     place.run,
     (name) =>
       go({ run: name, ...NO_FILTERS, key: null, page: null, sort: null, pair: null, at: null }),
@@ -139,14 +139,15 @@ function showFrame() {
 function tab([view, title]) {
   const here = view === place.view || (view === "episodes" && place.view === "episode");
   const changes = { view, key: null, page: null, pair: null };
-  const badge =
-    view === "warnings" && warned.count > 0 && h("span", { class: "badge" }, warned.count);
+  const count = view === "warnings" && warned.run === place.run ? warned.count : 0;
+  const badge = count > 0 && h("span", { class: "badge" }, count);
   return link(href(changes), () => go(changes), { class: here ? "here" : "" }, title, badge);
 }
 
 function showBar(info) {
   const filtered = Boolean(info) && FILTERED.has(place.view);
-  const wanted = filtered ? JSON.stringify({ ...info, episodes: 0, status: "" }) : "";
+  const known = { ...info, episodes: 0, status: "", view: place.view };
+  const wanted = filtered ? JSON.stringify(known) : "";
   if (wanted !== barOf) parts.bar.replaceChildren(...(filtered ? [filterBar(ctx())] : []));
   barOf = wanted;
   if (filtered) syncFilters(parts.bar, place);

@@ -12,6 +12,13 @@ export function onKeys(current) {
   });
 }
 
+/** j and k go through `names`, of which `open` is shown; Escape shows none. */
+export function rowKeys(names, open, go) {
+  const at = names.indexOf(open);
+  const to = (i) => () => names[i] !== undefined && go(names[i]);
+  return { j: to(at + 1), k: to(at - 1), Escape: () => at >= 0 && go(null) };
+}
+
 function leave(event) {
   if (event.key === "Escape") event.target.blur();
 }

@@ -4,13 +4,14 @@
 
 import { ask } from "./api.js";
 import { twoSided, wash } from "./colours.js";
-import { choice, empty, h, pressable } from "./dom.js";
+import { choice, empty, h, pressable, table } from "./dom.js";
 import { percent, plural, signed, spaced, whole } from "./format.js";
 import { filtersOf } from "./place.js";
+import { sampleFilter, sampleNote } from "./sample.js";
 
 const AXES = ["iteration", "kind", "policy", "row", "step"];
+const MOST_ACTIONS = 40; // of which the server counts each; what comes after is all the others
 const FULL = 0.5; // of a difference, shown at full strength
-const MOST_READ = 2000; // episodes, as the server has it
 const FILTERABLE = new Set(["iteration", "kind", "policy", "row"]);
 
 export async function policyMap(ctx) {
@@ -29,7 +30,7 @@ export async function policyMap(ctx) {
       disabled: !found.expert_counts,
       onchange: set,
     }),
-    h("span", {}, found.expert_counts ? "less the expert\u2019s share" : noExpert(ctx.info)),
+    h("span", {}, found.expert_counts ? "less the expert\u2019s share" : noExpert(found)),
   );
   const body =
     found.rows.length === 0
@@ -46,16 +47,23 @@ export async function policyMap(ctx) {
         check,
         h("span", { class: "hint" }, "share of steps; a cell opens its episodes"),
       ),
+      sampleNote(ctx),
+      by === "step" && found.read < found.episodes && firstOnly(found),
       body,
     ),
   };
 }
 
 /** The server reads steps for the expert's choices, and so not of any number of episodes. */
-function noExpert(info) {
-  return info.episodes > MOST_READ
-    ? "the expert\u2019s share needs filters that leave at most 2,000 episodes"
-    : "no expert recorded";
+function noExpert({ read, episodes }) {
+  if (read === episodes) return "no expert recorded";
+  const few = `filters that leave at most 2,000 of ${plural(episodes, "episode")}`;
+  return `the expert\u2019s share needs ${few}`;
+}
+
+function firstOnly({ read, episodes }) {
+  const counted = `the first ${whole(read)} of ${plural(episodes, "episode")}`;
+  return h("p", { class: "muted" }, `Counted are ${counted}.`);
 }
 
 /** The first axis along which the run has more than one row. */
@@ -74,7 +82,8 @@ function heat(ctx, found, by, against) {
       const title =
         `${by} ${rowName(by, name)}, ${action}: ${found.counts[i][j]} of ${plural(total, "step")}` +
         (expert ? `; expert ${percent(expert[i][j])}` : "");
-      return cell(ctx, { by, name, action, title, value, most, count: found.counts[i][j] });
+      const count = found.counts[i][j];
+      return cell(ctx, { by, name, action, title, value, most, count, opens: j < MOST_ACTIONS });
     });
     return h(
       "tr",
@@ -84,40 +93,23 @@ function heat(ctx, found, by, against) {
       h("td", { class: "muted" }, whole(total)),
     );
   });
-  return h(
-    "div",
-    { class: "scroll" },
-    h(
-      "table",
-      { class: "heat" },
-      h(
-        "thead",
-        {},
-        h(
-          "tr",
-          {},
-          h("th", { class: "text" }, by),
-          found.actions.map((name) => h("th", { scope: "col" }, name)),
-          h("th", {}, "steps"),
-        ),
-      ),
-      h("tbody", {}, rows),
-    ),
-  );
+  const titles = [[by, "text"], ...found.actions.map((name) => [name]), ["steps"]];
+  return h("div", { class: "scroll" }, table({ class: "heat" }, titles, rows));
 }
 
-function cell(ctx, { by, name, action, title, value, most, count }) {
+function cell(ctx, { by, name, action, title, value, most, count, opens }) {
   const background = most ? twoSided(value, most) : wash("var(--up)", 0.8 * value);
   const shown = most ? points(value) : count ? percent(value) : "";
   const where = FILTERABLE.has(by) && name !== null ? { [by]: name } : {};
-  const open = () => ctx.go({ view: "episodes", page: null, key: null, ...where, action });
+  const list = { view: "episodes", page: null, key: null, ...sampleFilter(ctx) };
+  const open = () => ctx.go({ ...list, ...where, action });
   return h(
     "td",
     {
       title,
       style: { background },
-      class: count ? "press" : "",
-      ...(count ? pressable(open) : {}),
+      class: count && opens ? "press" : "",
+      ...(count && opens ? pressable(open) : {}),
     },
     shown,
   );

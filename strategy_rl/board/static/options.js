@@ -3,7 +3,7 @@
  */
 
 import { h } from "./dom.js";
-import { number } from "./format.js";
+import { known, number, spaced } from "./format.js";
 
 const SHOWN = 8;
 
@@ -28,13 +28,29 @@ export function marksLegend() {
   );
 }
 
-/** A table of the legal actions; null where they were not recorded. */
-export function optionTable(step) {
+/**
+ * A table of the legal actions, of the values of each factor, or of who chose what.
+ * @param {{name: string, values: string[]}[]} factors what an action's numbers mean, if known.
+ */
+export function optionTable(step, factors) {
+  if (step.factor_probabilities) {
+    return h("div", {}, choicesOnly(step), factorTables(step, factors));
+  }
   const options = optionsOf(step);
   if (options === null) return choicesOnly(step);
-  const sorted = [...options].sort((a, b) => (b.p ?? 0) - (a.p ?? 0));
-  const first = sorted.filter((option, i) => i < SHOWN || option.marks.length);
-  const rest = sorted.filter((option) => !first.includes(option));
+  return tableOf([...options].sort((a, b) => (b.p ?? 0) - (a.p ?? 0)));
+}
+
+/** What an action says: the candidate's text, or the action's name. */
+export function said(step, action, name) {
+  const text = Number.isInteger(action) ? step.observation?.candidates?.[action] : undefined;
+  return text ?? name ?? (action === null || action === undefined ? "" : String(action));
+}
+
+/** The first few options and all that somebody chose; a button shows the rest. */
+function tableOf(options) {
+  const first = options.filter((option, i) => i < SHOWN || option.marks.length);
+  const rest = options.filter((option) => !first.includes(option));
   const body = h("tbody", {}, first.map(optionRow));
   const more = h(
     "button",
@@ -42,12 +58,6 @@ export function optionTable(step) {
     `Show ${rest.length} more`,
   );
   return h("div", {}, h("table", { class: "options" }, body), rest.length > 0 && more);
-}
-
-/** What an action says: the candidate's text, or the action's name. */
-export function said(step, action, name) {
-  const text = Number.isInteger(action) ? step.observation?.candidates?.[action] : undefined;
-  return text ?? name ?? (action === null || action === undefined ? "" : String(action));
 }
 
 function optionsOf(step) {
@@ -68,6 +78,23 @@ function optionsOf(step) {
 
 const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
+/** Of each number of an action its own table, in the order of its values. */
+function factorTables(step, factors) {
+  const { factor_probabilities: lists, reference_factor_probabilities: references } = step;
+  const fits = lists.every((list, k) => factors[k]?.values.length === list.length);
+  const tables = lists.map((list, k) => {
+    const options = list.map((p, value) => ({
+      marks: MARKS.filter(([, , , field]) => step[field]?.[k] === value),
+      name: fits ? factors[k].values[value] : String(value),
+      p,
+      reference: references?.[k]?.[value],
+    }));
+    const name = fits ? spaced(factors[k].name) : `factor ${k + 1}`;
+    return h("div", { class: "factor" }, h("span", { class: "label" }, name), tableOf(options));
+  });
+  return h("div", { class: "factors" }, tables);
+}
+
 function optionRow({ marks, name, text, kind, p, reference }) {
   const chosen = marks.some(([who]) => who === "chosen");
   const signs = MARKS.map((mark) =>
@@ -75,7 +102,6 @@ function optionRow({ marks, name, text, kind, p, reference }) {
       ? h("i", { class: `mark ${mark[0]}`, title: mark[2] }, mark[1])
       : h("i", { class: "mark" }),
   );
-  const known = p !== null && p !== undefined;
   return h(
     "tr",
     { class: chosen ? "chosen" : "" },
@@ -86,24 +112,17 @@ function optionRow({ marks, name, text, kind, p, reference }) {
       text ?? name,
       kind && h("span", { class: "tag" }, kind),
     ),
-    known &&
-      h(
-        "td",
-        { class: "share" },
-        h(
-          "div",
-          { class: "meter" },
-          h("i", { style: { width: `${100 * p}%` } }),
-          reference !== undefined &&
-            reference !== null &&
-            h("b", { style: { left: `${100 * reference}%` } }),
-        ),
-      ),
-    h("td", {}, known ? number(p) : ""),
+    known(p) && h("td", { class: "share" }, meter(p, reference)),
+    h("td", {}, known(p) ? number(p) : ""),
   );
 }
 
-/** Who chose what, where the probabilities of single actions are not recorded. */
+function meter(p, reference) {
+  const tick = known(reference) && h("b", { style: { left: `${100 * reference}%` } });
+  return h("div", { class: "meter" }, h("i", { style: { width: `${100 * p}%` } }), tick);
+}
+
+/** Who chose what, by the names of whole actions. */
 function choicesOnly(step) {
   const written = typeof step.action === "string"; // and so shown in full beside this
   const names = [

@@ -4,7 +4,7 @@
 
 import { ask } from "./api.js";
 import { bar } from "./charts.js";
-import { h, link } from "./dom.js";
+import { h, link, table } from "./dom.js";
 import { moment, NOTHING, number, signed, spaced } from "./format.js";
 import { said } from "./options.js";
 
@@ -21,20 +21,10 @@ export async function pairDetail(ctx, a, b) {
     "section",
     { class: "panel pair" },
     componentTable(one.head, other.head),
-    h(
-      "table",
+    table(
       { class: "sides" },
-      h(
-        "thead",
-        {},
-        h(
-          "tr",
-          {},
-          h("th", {}, "step"),
-          titles.map((node) => h("th", { class: "text" }, node)),
-        ),
-      ),
-      h("tbody", {}, rows),
+      [["step"], ...titles.map((node) => [node, "text"])],
+      rows,
     ),
   );
 }
@@ -42,7 +32,8 @@ export async function pairDetail(ctx, a, b) {
 function title(ctx, at, { head }) {
   const there = { view: "episode", run: at.run, key: at.key };
   const name = `${head.policy} \u00b7 ${moment(head)}`;
-  const where = at.run === ctx.params.run ? name : `${at.run} \u00b7 ${name}`;
+  const label = ctx.runs.find((run) => run.run === at.run)?.label;
+  const where = at.run === ctx.params.run ? name : `${label} \u00b7 ${name}`;
   return [
     link(ctx.href(there), () => ctx.go(there), {}, where),
     h("span", { class: "figure" }, signed(head.return)),
@@ -87,34 +78,17 @@ function componentTable(one, other) {
   ];
   const gains = lines.map(([, a, b]) => (a ?? 0) * -1 + (b ?? 0));
   const most = Math.max(...gains.map(Math.abs));
-  return h(
-    "table",
-    { class: "list compact" },
+  const titles = [["component", "text"], ["before"], ["after"], ["difference"], [""]];
+  const rows = lines.map(([name, a, b], i) =>
     h(
-      "thead",
-      {},
-      h(
-        "tr",
-        {},
-        ["component", "before", "after", "difference", ""].map((name, i) =>
-          h("th", { class: i ? "" : "text" }, name),
-        ),
-      ),
-    ),
-    h(
-      "tbody",
-      {},
-      lines.map(([name, a, b], i) =>
-        h(
-          "tr",
-          { class: i === names.length ? "sum" : "" },
-          h("td", { class: "text" }, name),
-          h("td", {}, a === undefined ? NOTHING : signed(a)),
-          h("td", {}, b === undefined ? NOTHING : signed(b)),
-          h("td", {}, signed(gains[i])),
-          h("td", {}, bar(gains[i], most)),
-        ),
-      ),
+      "tr",
+      { class: i === names.length ? "sum" : "" },
+      h("td", { class: "text" }, name),
+      h("td", {}, a === undefined ? NOTHING : signed(a)),
+      h("td", {}, b === undefined ? NOTHING : signed(b)),
+      h("td", {}, signed(gains[i])),
+      h("td", {}, bar(gains[i], most)),
     ),
   );
+  return table({ class: "list compact" }, titles, rows);
 }

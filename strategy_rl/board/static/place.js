@@ -17,6 +17,7 @@ export const FILTERS = [
   "kind",
   "action",
   "text",
+  "selected",
   "return_min",
   "return_max",
   "component",

@@ -4,8 +4,9 @@
 
 import { ask } from "./api.js";
 import { twoSided } from "./colours.js";
-import { choice, empty, h, pressable } from "./dom.js";
+import { choice, empty, h, pressable, table } from "./dom.js";
 import { counted, moment, NOTHING, plural, short, signed, whole } from "./format.js";
+import { rowKeys } from "./keys.js";
 import { pairDetail } from "./pair.js";
 
 const SIZE = 200;
@@ -23,15 +24,18 @@ export async function probes(ctx) {
     "div",
     {},
     controls(ctx, found.points, from, to),
-    table(ctx, found, heads, from, to),
+    list(ctx, found, heads, from, to),
     open && (await detail(ctx, open, from, to)),
   );
   const step = (by) => () =>
     ctx.go({ at: Math.max(0, Math.min(last, to + by)) }, { replace: true });
-  return {
-    node,
-    keys: { ...rowKeys(ctx, found.rows, open), ArrowLeft: step(-1), ArrowRight: step(1) },
-  };
+  const show = (pair) => ctx.go({ pair }, { replace: true });
+  const rows = rowKeys(
+    found.rows.map((row) => String(row.row)),
+    ctx.params.pair,
+    show,
+  );
+  return { node, keys: { ...rows, ArrowLeft: step(-1), ArrowRight: step(1) } };
 }
 
 function nothing() {
@@ -81,39 +85,22 @@ function controls(ctx, points, from, to) {
   );
 }
 
-function table(ctx, found, heads, from, to) {
+function list(ctx, found, heads, from, to) {
   const all = found.rows
     .flatMap((row) => row.keys.map((key) => heads.get(key)?.return))
     .filter((value) => value !== undefined);
   const most = Math.max(1e-9, ...all.map(Math.abs));
   const titles = [
-    ["row", ""],
+    ["row"],
     ["kind", "text"],
     [`return at each of ${plural(found.points.length, "moment")}`, "text"],
-    [moment(found.points[from]), ""],
-    [moment(found.points[to]), ""],
-    ["difference", ""],
+    [moment(found.points[from])],
+    [moment(found.points[to])],
+    ["difference"],
     [`actions at ${moment(found.points[to])}`, "text"],
   ];
   const rows = found.rows.map((row) => line(ctx, found.points, row, heads, { from, to, most }));
-  return h(
-    "div",
-    { class: "scroll" },
-    h(
-      "table",
-      { class: "list" },
-      h(
-        "thead",
-        {},
-        h(
-          "tr",
-          {},
-          titles.map(([title, kind]) => h("th", { class: kind }, title)),
-        ),
-      ),
-      h("tbody", {}, rows),
-    ),
-  );
+  return h("div", { class: "scroll" }, table({ class: "list" }, titles, rows));
 }
 
 function line(ctx, points, row, heads, { from, to, most }) {
@@ -124,7 +111,7 @@ function line(ctx, points, row, heads, { from, to, most }) {
     "tr",
     { class: ctx.params.pair === String(row.row) ? "press selected" : "press", onclick: open },
     h("td", {}, whole(row.row)),
-    h("td", { class: "text" }, row.kind ?? NOTHING),
+    h("td", { class: "text name" }, row.kind ?? NOTHING),
     h("td", { class: "text" }, strip(ctx, points, row, heads, to, most)),
     h("td", {}, signed(before?.return)),
     h("td", {}, signed(after?.return)),
@@ -170,14 +157,4 @@ async function detail(ctx, row, from, to) {
     h("h2", { class: "pair-title" }, `Row ${whole(row.row)}`),
     await pairDetail(ctx, { run, key: before }, { run, key: after }),
   );
-}
-
-function rowKeys(ctx, rows, open) {
-  const at = open ? rows.indexOf(open) : -1;
-  const to = (i) => () => rows[i] && ctx.go({ pair: rows[i].row }, { replace: true });
-  return {
-    j: to(at + 1),
-    k: to(at - 1),
-    Escape: () => open && ctx.go({ pair: null }, { replace: true }),
-  };
 }

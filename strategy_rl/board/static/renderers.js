@@ -1,81 +1,69 @@
 /**
- * What an episode made as a whole: the text it wrote, or the sentences it picked from a document.
- *
- * Chosen by the shape of what was recorded, so that any task's episodes can be read; a task may
- * register where the parts lie.
+ * What an episode made as a whole: the text it wrote in pieces, or the sentences it picked from a
+ * document, where its task has registered that its steps do so.
  */
 
-import { ask } from "./api.js";
-import { palette, twoSided } from "./colours.js";
-import { choice, h, panel, pressable } from "./dom.js";
+import { h, panel, pressable } from "./dom.js";
 import { number, short, signed } from "./format.js";
+import { INKS, painter } from "./painting.js";
 
-/** What a written piece can be coloured by: title, and the number or name of a step. */
-const COLOURS = {
-  setting: ["chosen setting", (step) => step.action_name],
-  expert: [
-    "as the expert or not",
-    (step) => (asExpert(step) ? "as the expert" : "not as the expert"),
-  ],
-  reward: ["reward", (step) => step.reward],
-  advantage: ["advantage", (step) => step.advantage],
+/** What is shown unless the task says otherwise. */
+const DEFAULT = { texts: [{ title: "Reference", field: "reference" }], scales: [] };
+
+/** What a written piece can be coloured by, besides the scales of its task. */
+const WAYS = {
+  setting: { title: "chosen setting", of: (step) => step.action_name, ink: INKS.names },
+  expert: {
+    title: "as the expert or not",
+    of: (step) =>
+      step.expert_action === null ? null : asExpert(step) ? "as the expert" : "not as the expert",
+    ink: INKS.names,
+    all: ["as the expert", "not as the expert"],
+  },
+  reward: { title: "reward", of: (step) => step.reward, ink: INKS.twoSided },
+  advantage: { title: "advantage", of: (step) => step.advantage, ink: INKS.twoSided },
 };
 
-/**
- * Where the parts lie, unless the task's own renderer says otherwise: the sentences in the
- * observation, the reference in what the reward was given.
- */
-const FIELDS = { sentences: "candidates", reference: "reference" };
-
 /** The panel of the episode; null where its steps are all there is to see. */
-export async function renderedEpisode(ctx, steps) {
-  if (steps.filter((step) => step.text).length > 1) return writtenText(ctx, steps);
-  const own = await ownFields(steps[0]?.renderer);
-  const fields = { ...FIELDS, ...own };
-  const sentences = sentencesOf(steps, fields, "sentences" in own);
-  return sentences && pickedSentences(steps, sentences, fields);
+export function renderedEpisode(ctx, { steps, renderer }) {
+  const view = renderer ?? DEFAULT;
+  const texts = textsOf(steps, view.texts);
+  if (steps.filter((step) => step.text).length > 1) return writtenText(ctx, steps, view, texts);
+  const sentences = steps[0]?.observation?.[view.sentences];
+  if (Array.isArray(sentences)) return pickedSentences(steps, sentences, texts);
+  return renderer && texts.length ? panel("Texts", texts) : null;
 }
 
-/** What the task registered, as data. */
-async function ownFields(name) {
-  if (!name) return {};
-  const { renderers } = await ask("renderers");
-  return renderers.find((one) => one.name === name)?.fields ?? {};
-}
-
-function writtenText(ctx, steps) {
-  const there = Object.entries(COLOURS).filter(([, [, of]]) =>
-    steps.some((step) => of(step) !== null && of(step) !== undefined),
-  );
-  const name = there.some(([one]) => one === ctx.params.paint) ? ctx.params.paint : "setting";
-  const pick = choice(
-    "paint",
-    "colour by",
-    there.map(([one, [title]]) => [one, title]),
-    name,
-    (paint) => ctx.go({ paint }, { replace: true }),
-  );
-  const of = COLOURS[name][1];
-  const values = steps.map(of);
-  const named = typeof values[0] === "string";
-  const colour = named ? palette(ctx.info.actions ?? []) : null;
-  const most = named ? 0 : Math.max(1e-9, ...values.map((value) => Math.abs(value ?? 0)));
-  const pieces = steps.map(
-    (step, i) =>
-      step.text &&
-      piece(
-        step,
-        i,
-        named
-          ? { "border-bottom": `3px solid ${colour(values[i])}` }
-          : { background: twoSided(values[i], most) },
-      ),
-  );
+function writtenText(ctx, steps, { scales }, texts) {
+  const names = ctx.info.actions ?? [];
+  const own = scales.map((scale) => [
+    spelled(scale.title),
+    {
+      title: scale.title,
+      of: (step) => (step.text ? numberOf(step.action_name, scale) : null),
+      ink: INKS.heat,
+      all: names.map((name) => numberOf(name, scale)).filter((value) => value !== null),
+    },
+  ]);
+  const setting = { ...WAYS.setting, all: names };
+  const paint = painter(ctx, "paint", { ...Object.fromEntries(own), ...WAYS, setting }, steps);
+  const pieces = steps.map((step, i) => step.text && piece(step, i, paint.style(step)));
   return panel(
     "What the episode wrote",
-    h("div", { class: "row" }, pick, named && legend([...new Set(values)], colour)),
+    paint.control,
     h("div", { class: "prose written" }, pieces),
+    texts,
   );
+}
+
+const spelled = (title) => title.replaceAll(" ", "-");
+
+/** What a setting's name, as "T 0.7, p 0.9", says of a scale. */
+function numberOf(name, { part, otherwise, named }) {
+  if (Object.hasOwn(named, name)) return named[name];
+  const found = String(name).split(", ").find((one) => one.startsWith(`${part} `));
+  const value = Number(found?.slice(part.length + 1) || NaN);
+  return Number.isFinite(value) ? value : otherwise;
 }
 
 function piece(step, i, style) {
@@ -87,25 +75,7 @@ function piece(step, i, style) {
   return h("span", { class: "piece press", style, title, ...pressable(show) }, step.text);
 }
 
-function legend(names, colour) {
-  return h(
-    "span",
-    { class: "legend" },
-    names.map((name) =>
-      h("span", {}, h("i", { class: "swatch", style: { background: colour(name) } }), name),
-    ),
-  );
-}
-
-/** The sentences, where every step offers the same ones or the task says that they are some. */
-function sentencesOf(steps, fields, surely) {
-  const [first, ...others] = steps.map((step) => step.observation?.[fields.sentences]);
-  if (!Array.isArray(first)) return null;
-  const same = (other) => JSON.stringify(other) === JSON.stringify(first);
-  return surely || (others.length > 0 && others.every(same)) ? first : null;
-}
-
-function pickedSentences(steps, sentences, fields) {
+function pickedSentences(steps, sentences, texts) {
   const pickedAt = (i) => steps.findIndex((step) => step.action === i);
   const wanted = (i) => steps.some((step) => step.expert_action === i);
   const lines = sentences.map((sentence, i) => {
@@ -116,21 +86,23 @@ function pickedSentences(steps, sentences, fields) {
     ];
     return h("li", { class: at >= 0 ? "prose picked" : "prose" }, sentence, signs);
   });
-  const chosen = steps.filter(
-    (step) => Number.isInteger(step.action) && step.action < sentences.length,
-  ).length;
+  const chosen = sentences.filter((_, i) => pickedAt(i) >= 0).length;
   return panel(
     `What was picked: ${chosen} of ${sentences.length} sentences`,
     h("ol", { class: "document", start: "0" }, lines),
-    reference(steps, fields.reference),
+    texts,
   );
 }
 
-function reference(steps, field) {
-  const given = steps
-    .map((step) => step.reward_inputs?.[field])
-    .find((text) => typeof text === "string");
-  return given && h("p", { class: "muted" }, "Reference: ", short(given, 600));
+/** Texts that the reward was given, as the last step that has them says. */
+function textsOf(steps, texts) {
+  const told = ({ field }) =>
+    steps.map((step) => step.reward_inputs?.[field]).findLast((text) => typeof text === "string");
+  return texts
+    .filter((one) => told(one))
+    .map((one) =>
+      h("p", { class: "told" }, h("span", { class: "label" }, one.title), short(told(one), 2000)),
+    );
 }
 
 const asExpert = (step) => JSON.stringify(step.action) === JSON.stringify(step.expert_action);

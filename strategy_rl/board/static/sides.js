@@ -72,7 +72,7 @@ export function sideControls(ctx, asked) {
     choice(
       "run-b",
       "run",
-      ctx.runs.map((run) => run.run),
+      ctx.runs.map(({ run, label }) => [run, label]),
       asked.run_b,
       set("run_b"),
     ),

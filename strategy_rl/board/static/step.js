@@ -19,11 +19,11 @@ const NUMBERS = [
 ];
 
 /**
- * @param {object} step
- * @param {number} i its place in the episode, from 0.
- * @param {object | null} before the step before it; what stayed the same is not shown again.
+ * @param {{steps: object[], renderer: object | null}} episode
+ * @param {number} i the step's place in it, from 0; what stayed the same is not shown again.
  */
-export function stepCard(ctx, step, i, before) {
+export function stepCard(ctx, { steps, renderer }, i) {
+  const step = steps[i];
   const wrote = step.text ?? (typeof step.action === "string" ? step.action : null);
   return h(
     "article",
@@ -46,13 +46,13 @@ export function stepCard(ctx, step, i, before) {
       h(
         "div",
         {},
-        optionTable(step),
+        optionTable(step, renderer?.factors ?? []),
         wrote !== null && !step.tokens?.length && written(wrote),
         step.tokens?.length ? tokenView(ctx, step.tokens) : null,
       ),
       h("div", {}, waterfall(partsOf(step), step.reward, "reward")),
     ),
-    seen(step, i, before),
+    seen(step, i, steps[i - 1]),
     fold("What the reward was given", step.reward_inputs),
   );
 }

@@ -2,74 +2,46 @@
  * The tokens of a written action, coloured by one of their numbers.
  */
 
-import { twoSided, wash } from "./colours.js";
-import { choice, h } from "./dom.js";
-import { number, NOTHING } from "./format.js";
+import { h } from "./dom.js";
+import { known, number, NOTHING } from "./format.js";
+import { INKS, painter } from "./painting.js";
 
-/** What tokens can be coloured by: its title and how to read it from a token. */
-const COLOURS = {
-  logprob: ["log-prob", (token) => token.logprob],
-  advantage: ["advantage", (token) => token.advantage],
-  kl: ["KL to the reference", (token) => difference(token.logprob, token.reference_logprob)],
-  value: ["value", (token) => token.value],
+/** What tokens can be coloured by. */
+const WAYS = {
+  logprob: { title: "log-prob", of: (token) => token.logprob, ink: INKS.unlikely },
+  advantage: { title: "advantage", of: (token) => token.advantage, ink: INKS.twoSided },
+  kl: {
+    title: "log-prob less the reference\u2019s",
+    of: (token) => difference(token.logprob, token.reference_logprob),
+    ink: INKS.twoSided,
+  },
+  value: { title: "value", of: (token) => token.value, ink: INKS.twoSided },
 };
 
 export function tokenView(ctx, tokens) {
-  const there = Object.entries(COLOURS).filter(([, [, of]]) =>
-    tokens.some((token) => known(of(token))),
-  );
-  const asked = ctx.params.colour;
-  const name = there.some(([one]) => one === asked) ? asked : there[0]?.[0];
-  const pick = choice(
-    "token-colour",
-    "colour by",
-    there.map(([one, [title]]) => [one, title]),
-    name,
-    (colour) => ctx.go({ colour }, { replace: true }),
-  );
-  const of = name ? COLOURS[name][1] : () => null;
-  const colour = colourOf(name, tokens.map(of).filter(known));
+  const paint = painter(ctx, "colour", WAYS, tokens);
   return h(
     "div",
     { class: "tokens" },
-    h("div", { class: "row" }, pick, scaleOf(name, tokens.map(of).filter(known))),
+    paint.control,
     h(
       "div",
       { class: "prose" },
-      tokens.map((token) => tokenSpan(token, colour(of(token)))),
+      tokens.map((token) => tokenSpan(token, paint.style(token))),
     ),
   );
 }
 
-function colourOf(name, values) {
-  const most = Math.max(1e-9, ...values.map(Math.abs));
-  if (name === "logprob")
-    return (value) =>
-      known(value) ? wash("var(--down)", (0.8 * -value) / Math.max(most, 1)) : "transparent";
-  return (value) => twoSided(value, most);
-}
-
-function scaleOf(name, values) {
-  if (values.length === 0)
-    return h("span", { class: "muted" }, "no numbers recorded for these tokens");
-  const [low, high] = [Math.min(...values), Math.max(...values)];
-  const colour = colourOf(name, values);
-  const end = (value) =>
-    h("span", { class: "token", style: { background: colour(value) } }, number(value, 2));
-  return h("span", { class: "muted" }, "from ", end(low), " to ", end(high));
-}
-
-function tokenSpan(token, background) {
-  const lines = Object.values(COLOURS).map(
-    ([title, of]) => known(of(token)) && `${title} ${number(of(token))}`,
+function tokenSpan(token, style) {
+  const lines = Object.values(WAYS).map(
+    ({ title, of }) => known(of(token)) && `${title} ${number(of(token))}`,
   );
   const shown = token.text.replaceAll("\n", "\u21b5\n");
   return h(
     "span",
-    { class: "token", style: { background }, title: lines.filter(Boolean).join("\n") || NOTHING },
+    { class: "token", style, title: lines.filter(Boolean).join("\n") || NOTHING },
     shown,
   );
 }
 
-const known = (value) => value !== null && value !== undefined;
 const difference = (one, other) => (known(one) && known(other) ? one - other : null);

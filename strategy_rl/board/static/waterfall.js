@@ -3,7 +3,7 @@
  */
 
 import { h } from "./dom.js";
-import { number, signed, spaced } from "./format.js";
+import { known, number, signed, spaced } from "./format.js";
 
 /**
  * @param {{name: string, adds: number, value?: number | null, weight?: number | null}[]} parts
@@ -74,5 +74,3 @@ function track(at, from, to, zero) {
     to !== from && h("i", { class: to < from ? "down" : "up", style }),
   );
 }
-
-const known = (value) => value !== null && value !== undefined;
