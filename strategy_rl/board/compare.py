@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from strategy_rl.board.episode import steps_in
 from strategy_rl.board.faults import RequestError
-from strategy_rl.board.heads import Head
+from strategy_rl.board.heads import Head, row_of
 from strategy_rl.board.index import Entry, read_many
 
 SORTS = ("gain", "row")
@@ -28,7 +28,7 @@ def pairs_of(first: Sequence[Entry], second: Sequence[Entry]) -> list[Pair]:
 
     Where a task has no rows, episodes of the same number are compared: they had the same seed.
     """
-    ours, theirs = ({_row(e.head): e for e in entries} for entries in (first, second))
+    ours, theirs = ({row_of(e.head): e for e in entries} for entries in (first, second))
     common = [row for row in ours if row in theirs]
     return [
         Pair(row, ours[row], theirs[row], _difference(ours[row].head, theirs[row].head))
@@ -114,14 +114,6 @@ def _surely_differs(pair: Pair) -> bool:
 
 def _has_order(pair: Pair) -> bool:
     return len(pair.a.head["actions"]) > 1
-
-
-def _row(head: Head) -> int | str:
-    row: int | None = head["row"]
-    if row is not None:
-        return row
-    number: str = head["episode_id"].rpartition("-")[2]
-    return int(number) if number.isascii() and number.isdigit() and len(number) < 10 else number
 
 
 def _difference(ours: Head, theirs: Head) -> float | None:

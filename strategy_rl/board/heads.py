@@ -53,6 +53,15 @@ def reasons_of(head: Head) -> list[str]:
     return [RANDOM] if selection is None else selection["reasons"]
 
 
+def row_of(head: Head) -> int | str:
+    """By what an episode is known again: its row, else its number, which had the same seed."""
+    row: int | None = head["row"]
+    if row is not None:
+        return row
+    number: str = head["episode_id"].rpartition("-")[2]
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 10 else number
+
+
 def _begin(line: bytes) -> bytes:
     """The line without its steps, still an object; a quote in a text cannot end like this."""
     cut = line.find(_STEPS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from strategy_rl.board.heads import row_of
 from strategy_rl.board.index import Entry
 
 SPLIT = "probe"
@@ -21,11 +22,12 @@ def probes_of(entries: Sequence[Entry]) -> dict[str, Any]:
     points = sorted(found, key=lambda point: (stages.index(point[0]), point[1] or 0))
     rows: dict[Any, dict[str, Any]] = {}
     for head in probed:
+        name = row_of(head)
         row = rows.setdefault(
-            head["row"], {"row": head["row"], "kind": head["kind"], "keys": [None] * len(points)}
+            name, {"row": name, "kind": head["kind"], "keys": [None] * len(points)}
         )
         row["keys"][points.index((head["stage"], head["iteration"]))] = head["key"]
     return {
         "points": [{"stage": stage, "iteration": iteration} for stage, iteration in points],
-        "rows": sorted(rows.values(), key=lambda row: (row["row"] is None, row["row"])),
+        "rows": sorted(rows.values(), key=lambda row: (str(type(row["row"])), row["row"])),
     }

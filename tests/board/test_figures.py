@@ -93,6 +93,18 @@ def test_probes_stand_in_the_order_of_training(tmp_path: Path, open_tab: Any) ->
     assert (shown["head"]["iteration"], shown["head"]["row"]) == (5, 4)
 
 
+def test_probes_of_a_task_without_rows_are_told_apart_by_their_number(
+    tmp_path: Path, open_tab: Any
+) -> None:
+    made = [
+        episode("x", None, [step(0)], split="probe", iteration=iteration, episode_id=f"probe-x-{n}")
+        for iteration in (0, 5)
+        for n in (0, 1)
+    ]
+    found = open_tab(write_run(tmp_path, probe=made)).ask("probes", run=".")
+    assert [(row["row"], len(set(row["keys"]))) for row in found["rows"]] == [(0, 2), (1, 2)]
+
+
 def test_a_histogram_counts_every_value_once(tab: Any) -> None:
     found = tab.ask("histogram", run=".", policy="ppo", bins=2)
     assert [entry["count"] for entry in found["bins"]] == [3, 3]  # the highest is in
