@@ -5,7 +5,8 @@ Knows a policy and demonstrations; no environment, no files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -98,8 +99,11 @@ def train_sft(
         counters["epoch"] = epoch + 1
         means = {name: total / num_batches for name, total in sums.items()}
         means["learning_rate"] = optimizer.param_groups[0]["lr"]
-        judged = lessons.judge(plays)
-        validation.watch(epoch + 1)
+        judged = lessons.judge()
+        with lessons.finished():
+            if plays and validation.play is not None:
+                judged["validation_return"] = validation.play()
+            validation.watch(epoch + 1)
         hooks.log(
             (epoch + 1) * num_batches, {f"sft/{k}": v for k, v in {**means, **judged}.items()}
         )
@@ -127,8 +131,11 @@ class Lessons(Protocol):
     def losses(self, index: Tensor, parts: list[dict[str, Tensor]]) -> Iterable[Tensor]:
         """Losses whose sum is that of the minibatch `index`; what there is to log is added up."""
 
-    def judge(self, plays: bool) -> dict[str, float]:
-        """Figures on validation rows; the return too where it is asked for."""
+    def judge(self) -> dict[str, float]:
+        """Figures on validation rows."""
+
+    def finished(self) -> AbstractContextManager[None]:
+        """While it lasts, the policy is what it would be if training ended now."""
 
 
 def _lessons(
@@ -137,8 +144,10 @@ def _lessons(
     if isinstance(policy, TextPolicy):
         held_out = validation.demonstrations
         assert isinstance(held_out, WrittenDemonstrations)
-        return TokenLessons(policy, demonstrations, held_out, validation.play)
-    return DecisionLessons(policy, demonstrations, validation, config.contrastive_coef)
+        return TokenLessons(policy, demonstrations, held_out)
+    held_out = validation.demonstrations
+    assert isinstance(held_out, Demonstrations)
+    return DecisionLessons(policy, demonstrations, held_out, config)
 
 
 @dataclass(frozen=True)
@@ -147,8 +156,8 @@ class DecisionLessons:
 
     policy: Policy
     demonstrations: Demonstrations
-    validation: Validation
-    contrastive_coef: float
+    validation: Demonstrations
+    config: SFTConfig
 
     @property
     def has_accuracy(self) -> bool:
@@ -163,13 +172,25 @@ class DecisionLessons:
     def losses(self, index: Tensor, parts: list[dict[str, Tensor]]) -> Iterable[Tensor]:
         """The loss of the whole minibatch."""
         batch = self.demonstrations[index.to(self.policy.device)]
-        loss, metrics = imitation_loss(self.policy, batch, self.unused, self.contrastive_coef)
+        coef = self.config.contrastive_coef
+        loss, metrics = imitation_loss(self.policy, batch, self.unused, coef)
         parts.append(metrics)
         yield loss
 
-    def judge(self, plays: bool) -> dict[str, float]:
-        """See `judge`."""
-        return judge(self.policy, self.validation, self.unused, plays)
+    def judge(self) -> dict[str, float]:
+        """Loss and accuracy."""
+        return judge(self.policy, self.validation, self.unused)
+
+    @contextmanager
+    def finished(self) -> Iterator[None]:
+        """Special actions that the expert never takes are opened, then as they were."""
+        weights = {k: v.clone() for k, v in self.policy.network.state_dict().items()}
+        prior = self.config.special_action_prior
+        open_special_actions(self.policy, self.demonstrations, self.validation.batch, prior)
+        try:
+            yield
+        finally:
+            self.policy.network.load_state_dict(weights)
 
 
 def sft_state(policy: AnyPolicy, config: SFTConfig, backbone_learning_rate: float) -> TrainingState:
@@ -221,24 +242,17 @@ def imitation_loss(
 
 
 @torch.no_grad()
-def judge(
-    policy: Policy, validation: Validation, unused: list[int], play: bool
-) -> dict[str, float]:
-    """Loss and accuracy on validation demonstrations, and the return where it can be played."""
-    demonstrations = validation.demonstrations
-    assert isinstance(demonstrations, Demonstrations)
+def judge(policy: Policy, demonstrations: Demonstrations, unused: list[int]) -> dict[str, float]:
+    """Loss and accuracy on validation demonstrations."""
     losses, matches = 0.0, 0.0
     for index in torch.split(torch.arange(len(demonstrations), device=policy.device), 2048):
         _, metrics = imitation_loss(policy, demonstrations[index], unused, 0.0)
         losses += float(metrics["loss"]) * len(index)
         matches += float(metrics["accuracy"]) * len(index)
-    judged = {
+    return {
         "validation_loss": losses / len(demonstrations),
         "validation_accuracy": matches / len(demonstrations),
     }
-    if play and validation.play is not None:
-        judged["validation_return"] = validation.play()
-    return judged
 
 
 def unused_specials(policy: Policy, actions: Tensor) -> list[int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -26,7 +27,6 @@ class TokenLessons:
     policy: TextPolicy
     demonstrations: WrittenDemonstrations
     held_out: WrittenDemonstrations
-    play: Callable[[], float] | None
 
     @property
     def has_accuracy(self) -> bool:
@@ -46,15 +46,16 @@ class TokenLessons:
         return -self.policy.imitation_logprobs(responses).sum()
 
     @torch.no_grad()
-    def judge(self, plays: bool) -> dict[str, float]:
-        """Loss a token on validation rows, its exponential, and the return if it is asked for."""
+    def judge(self) -> dict[str, float]:
+        """Loss a token on validation rows, and its exponential."""
         responses = self.held_out.responses
         total = sum(len(response.response) for response in responses)
         summed = 0.0
         for numbers in cut_by_tokens(responses, range(len(responses)), MICRO_BATCH_TOKENS):
             summed += float(self._summed([responses[i] for i in numbers]))
         loss = summed / total
-        judged = {"validation_loss": loss, "validation_perplexity": float(torch.tensor(loss).exp())}
-        if plays and self.play is not None:
-            judged["validation_return"] = self.play()
-        return judged
+        return {"validation_loss": loss, "validation_perplexity": float(torch.tensor(loss).exp())}
+
+    def finished(self) -> AbstractContextManager[None]:
+        """Nothing is done when training ends."""
+        return nullcontext()

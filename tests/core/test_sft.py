@@ -200,6 +200,25 @@ def test_special_actions_that_the_expert_never_takes_are_left_alone_and_opened_a
             for obs in raw.observations] == greedy  # fmt: skip
 
 
+def test_between_epochs_the_policy_is_played_as_it_would_be_left_and_goes_on_as_it_was():
+    raw, seen = questions(), []
+    policy, alone = selection_policy(), selection_policy()
+    demonstrations = raw.encode(policy)
+
+    def play():
+        stored = policy.evaluate(demonstrations.batch).distribution
+        seen.append(stored.probs[:, 4].mean().item())
+        return float(len(seen))  # the last stays
+
+    options = {"epochs": 3, "learning_rate": 1e-2, "special_action_prior": 0.1, "dropout": 0.0}
+    stopping = EarlyStopping(metric="return", patience=5)
+    imitate(policy, raw, play=play, early_stopping=stopping, **options)
+    assert seen == pytest.approx([0.1] * 3, abs=1e-3)
+
+    imitate(alone, raw, **options)
+    assert all(x.equal(policy.state()[name]) for name, x in alone.state().items())
+
+
 def test_where_a_special_action_is_illegal_it_stays_so_and_counts_as_nothing():
     policy = stir(selection_policy(num_special=2))
     observations = [question("red", "blue") for _ in range(4)]
