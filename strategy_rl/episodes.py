@@ -29,7 +29,7 @@ Action: TypeAlias = int | str | list[int] | list[float]
 
 @dataclass(frozen=True)
 class Step:
-    """One `env.step`; `probabilities` and `legal_names` run over `legal_actions`.
+    """One `env.step`; `probabilities` and `legal_names` run over `legal_actions`, else over all.
 
     `reward_values` are the components' own values, None where one abstained; `log_ratio` is the
     log-probability of a written action less that under SFT's policy; `special` tells an action

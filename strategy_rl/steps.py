@@ -14,7 +14,7 @@ from strategy_rl.episodes import Action, Step, facts_to_json, plain
 from strategy_rl.errors import EnvironmentFault
 from strategy_rl.policy.spaces import CANDIDATES, MASK
 
-MAX_NUMBERS = 64  # of an array in an episode that keeps no texts
+MAX_NUMBERS = 64  # of an array in an episode that keeps no texts; of actions without a mask
 
 
 def step_of(
@@ -43,7 +43,7 @@ def step_of(
     return Step(
         action=action,
         action_name=_action_name(slots, obs, action),
-        legal_names=None if legal is None else [_action_name(slots, obs, a) for a in legal],
+        legal_names=_legal_names(slots, obs, legal),
         reward=answer.reward,
         components=dict(components),
         observation=_kept(obs, keep_texts),
@@ -101,6 +101,17 @@ def _legal_actions(obs: Any, info: Mapping[str, Any]) -> list[int] | None:
     if mask is None or isinstance(mask, tuple):
         return None
     return np.flatnonzero(mask).tolist()
+
+
+def _legal_names(slots: EnvSlots, obs: Any, legal: list[int] | None) -> list[str] | None:
+    """Of the legal actions, or of all where there is no mask; None where they have no names."""
+    if legal is None:
+        space = slots.action_space
+        named = slots.action_name is not None or slots.special_actions
+        if not named or not isinstance(space, Discrete) or space.n > MAX_NUMBERS:
+            return None
+        legal = list(range(int(space.n)))
+    return [_action_name(slots, obs, action) for action in legal]
 
 
 def _action_name(slots: EnvSlots, obs: Any, action: Action) -> str:

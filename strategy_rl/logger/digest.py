@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 from strategy_rl.episodes import Episode, Step
@@ -106,7 +107,8 @@ def _name(step: Step, action: int) -> str:
         return f"“{escape(str(candidates[action]))}”{kind}"
     if action == step.action:
         return escape(step.action_name)
-    names = dict(zip(step.legal_actions or [], step.legal_names or [], strict=False))
+    legal = step.legal_actions if step.legal_actions is not None else count()
+    names = dict(zip(legal, step.legal_names or [], strict=False))
     return escape(names.get(action, f"action {action}"))
 
 

@@ -130,6 +130,16 @@ def test_legal_actions_have_them_too_and_special_ones_keep_their_own():
     assert (episode.steps[0].action_name, episode.steps[0].special) == ("stop", True)
 
 
+def test_where_nothing_is_masked_all_of_a_few_actions_have_their_names():
+    def names(space, env=Named):
+        (episode,) = played(RuleActor(lambda obs, rng: 0), lambda: env(space))
+        return episode.steps[0].legal_names
+
+    assert names(spaces.Discrete(3)) == ["setting 0", "setting 1", "setting 2"]
+    assert names(spaces.Discrete(1000)) is None
+    assert names(spaces.Discrete(3), Told) is None  # the task gives none
+
+
 @pytest.mark.parametrize(
     ("name", "fault"),
     [
