@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -54,7 +55,7 @@ def _complain(faults: Sequence[str], code: int) -> int:
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = _build_parser()
-    args, rest = parser.parse_known_args(argv)
+    args, rest = parser.parse_known_args(_with_values(argv))
     if hasattr(args, "overrides"):
         # argparse takes overrides only before the options, and --seeds takes all that follow.
         seeds = getattr(args, "seeds", None) or []
@@ -67,6 +68,17 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     if args.verb is None and not args.version:
         parser.error("name a verb; `strategy-rl --help` lists them")
     return args
+
+
+def _with_values(argv: Sequence[str]) -> list[str]:
+    """`--sort -return` as one word: argparse takes the second for an option."""
+    words: list[str] = []
+    for word in argv:
+        if words and words[-1] == "--sort" and re.match("-[a-z]", word):
+            words[-1] += f"={word}"
+        else:
+            words.append(word)
+    return words
 
 
 def _build_parser() -> argparse.ArgumentParser:

@@ -98,6 +98,10 @@ def test_the_commands_print_and_write_them(
     run = str(evaluated(tmp_path / "run"))
     assert cli.main(["episodes", run, "--policy", "ppo", "--row", "3"]) == 0
     assert "test-ppo-3: row 3 (odd), terminated" in capsys.readouterr().out
+    assert cli.main(["episodes", run, "--policy", "ppo", "--sort", "-row", "--limit", "1"]) == 0
+    backwards = capsys.readouterr().out
+    assert cli.main(["episodes", run, "--policy", "ppo", "--sort", "row", "--limit", "1"]) == 0
+    assert capsys.readouterr().out != backwards
     assert cli.main(["episodes", run, "--sort", "beauty"]) == 2
     assert "beauty" in capsys.readouterr().err
     out = tmp_path / "shared"
