@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,14 @@ from strategy_rl.imports import load_imports
 from strategy_rl.runner import prepare_folder
 from strategy_rl.session import working_in
 from strategy_rl.stages import Stages
+from strategy_rl.stages.keeping import EpisodeKeeper
 
 
-class Timed(Stages):
-    """Stages that are left after PPO, and know how long everything took.
+class Clock:
+    """Adds up the seconds of functions by name."""
 
-    Attributes:
-        seconds: Of the processor: of PPO as a whole, and by what was kept.
-    """
-
-    seconds: Counter[str]
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
 
     def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The same function; its time is added up."""
@@ -44,18 +43,35 @@ class Timed(Stages):
 
         return around
 
-    def keeper(self, *arguments: Any) -> Any:
+
+class TimedKeeper(EpisodeKeeper):
+    """Knows how long it took."""
+
+    clock: Clock
+
+    def rollout_keeper(self, *arguments: Any) -> Any:
         """Of training."""
-        return self.timed("training episodes", super().keeper(*arguments))
+        return self.clock.timed("training episodes", super().rollout_keeper(*arguments))
 
     def keep_probes(self, *arguments: Any) -> None:
         """Of the probe rows, which are among the validation rows."""
-        self.timed("probe rows", super().keep_probes)(*arguments)
+        self.clock.timed("probe rows", super().keep_probes)(*arguments)
+
+
+class Timed(Stages):
+    """Stages that are left after PPO, and know how long it took."""
+
+    @cached_property
+    def keeper(self) -> TimedKeeper:
+        """Is timed too."""
+        keeper = TimedKeeper(self.experiment, self.world, self.session)
+        keeper.clock = Clock()
+        return keeper
 
     def ppo(self, policy: Any) -> None:
-        """The stage that is measured."""
-        self.seconds = Counter()
-        self.timed("PPO", super().ppo)(policy)
+        """The stage that is measured; what comes before it is not asked for."""
+        self.keeper.clock.seconds.clear()
+        self.keeper.clock.timed("PPO", super().ppo)(policy)
 
     def evaluate(self, policy: Any, sft_state: Any) -> dict[str, Any]:
         """Nothing."""
@@ -74,17 +90,17 @@ def main() -> None:
 
 
 def measure(path: Path, iterations: int, out: Path) -> None:
-    """Train, and print the share."""
+    """Train, and print the shares."""
     experiment = load_experiment(path, [f"ppo.iterations={iterations}"])
     load_imports(experiment.imports, trust=True)
     stages = Timed(experiment)
-    stages.seconds = Counter()  # what comes before PPO is not asked for
     prepare_folder(out, experiment)
     with working_in(out, experiment) as session:
         stages.all(session)
     size = sum(file.stat().st_size for file in (out / "episodes").iterdir())
-    whole = stages.seconds.pop("PPO")
-    parts = ", ".join(f"{name} {part / whole:.2%}" for name, part in stages.seconds.items())
+    seconds = stages.keeper.clock.seconds
+    whole = seconds.pop("PPO")
+    parts = ", ".join(f"{name} {part / whole:.2%}" for name, part in seconds.items())
     print(f"{path}: {iterations} iterations in {whole:.1f} s: {parts}; {size / 1e6:.1f} MB")
 
 

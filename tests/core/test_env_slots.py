@@ -8,9 +8,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from toys import Counter, counters, numbers_policy, stir
 
-from strategy_rl import env as env_module
 from strategy_rl.collector import collect_episodes
 from strategy_rl.env import EnvSlots, VectorSlots, find_spec, make_slots
+from strategy_rl.env import slots as slots_module
 from strategy_rl.errors import EnvironmentFault, InputError
 from strategy_rl.rollout import EpisodePlan
 
@@ -126,7 +126,7 @@ def test_a_reset_that_fails_is_the_environments_fault():
 
 
 def test_an_episode_without_end_is_refused(monkeypatch):
-    monkeypatch.setattr(env_module, "STEP_LIMIT", 5)
+    monkeypatch.setattr(slots_module, "STEP_LIMIT", 5)
     slots = counters(1, length=100)
     slots.reset([0], [0], [None])
     for _ in range(4):
@@ -272,7 +272,7 @@ def test_a_step_that_would_move_an_unfinished_slot_it_does_not_name_is_refused(v
 
 
 def test_a_vector_episode_without_end_is_refused(vector_task, monkeypatch):
-    monkeypatch.setattr(env_module, "STEP_LIMIT", 2)
+    monkeypatch.setattr(slots_module, "STEP_LIMIT", 2)
     slots = make_slots(vector_task, {}, 1)
     slots.reset([0], [2], [None])
     slots.step([0], [0])

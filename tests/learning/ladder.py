@@ -16,6 +16,7 @@ from strategy_rl.rollout import EpisodePlan
 from strategy_rl.seeding import generator
 from strategy_rl.sft import sft_state, train_sft
 from strategy_rl.stages import Stages
+from strategy_rl.stages.rounds import collector
 from strategy_rl.training import Silent
 from strategy_rl.updates import DecisionMethod
 
@@ -53,14 +54,16 @@ def learn(name: str, overrides: Sequence[str] = ()) -> Learnt:
     experiment = load_experiment(EXPERIMENTS / f"{name}.yaml", list(overrides))
     stages = Stages(experiment)
     policy, seed = stages.policy, stages.seed
-    if "file" in stages.raw:
+    if "file" in stages.teaching.raw:
         _imitate(stages)
     state = ppo_state(policy, experiment.ppo, experiment.backbone.learning_rate)
     logs: list[dict[str, float]] = []
     hooks = Silent()
     hooks.log = lambda step, scalars: logs.append(dict(scalars))  # type: ignore[method-assign]
     task = Task(
-        collect=stages.collector(policy, ppo_plan(None, seed), state.counters),
+        collect=collector(
+            experiment, stages.world.train, policy, ppo_plan(None, seed), state.counters
+        ),
         validate=lambda: {"return": 0.0},  # of equals the last one stays
         method=DecisionMethod(policy, Reference(policy) if experiment.ppo.kl_coef else None),
     )
@@ -70,8 +73,8 @@ def learn(name: str, overrides: Sequence[str] = ()) -> Learnt:
 
 def _imitate(stages: Stages) -> None:
     config, policy = stages.experiment.sft, stages.policy
-    found = stages.raw["file"].encode(policy)
-    demonstrations, validation = stages.with_validation(policy, found)
+    found = stages.teaching.raw["file"].encode(policy)
+    demonstrations, validation = stages.teaching.with_validation(policy, found)
     state = sft_state(policy, config, 0.0)
     train_sft(
         policy, demonstrations, validation, config, seed=stages.seed, hooks=Silent(), state=state

@@ -143,8 +143,8 @@ def test_without_the_penalty_the_best_arm_takes_all(monkeypatch):
 def test_the_last_tenth_of_a_file_judges_and_is_not_trained_on(monkeypatch):
     monkeypatch.chdir(EXPERIMENTS.parent)
     stages = Stages(load_experiment(EXPERIMENTS / "probes/bandit.yaml"))
-    everything = stages.raw["file"].encode(stages.policy)
-    trained, validation = stages.with_validation(stages.policy, everything)
+    everything = stages.teaching.raw["file"].encode(stages.policy)
+    trained, validation = stages.teaching.with_validation(stages.policy, everything)
     assert (len(everything), len(trained)) == (100, 90)
     assert trained.actions.equal(everything.actions[:90])
     assert validation.demonstrations.actions.equal(everything.actions[90:])

@@ -15,7 +15,7 @@ TERM, INT, HUP = int(signal.SIGTERM), int(signal.SIGINT), int(signal.SIGHUP)
 
 
 PLACES = {
-    "prepare": ("strategy_rl.stages:roll_expert", 2),
+    "prepare": ("strategy_rl.stages.teaching:roll_expert", 2),
     "sft": ("strategy_rl.sft:judge", 2),
     "ppo": ("strategy_rl.updates:Updates.run", 3),
     "evaluate": ("strategy_rl.judging.judge:play", 2),
@@ -115,7 +115,7 @@ def test_a_signal_while_the_report_is_written_lets_it_end(
     code, output = nursery.run(
         *("run", file, "--out", run),
         sabotage="signal_at",
-        place="strategy_rl.stages:write_report",
+        place="strategy_rl.stages.stages:write_report",
         signums=[TERM],
     )
     assert code == 0, output
