@@ -41,7 +41,9 @@ class DecodingControl(Playing, gymnasium.Env[Obs, Any]):
             are left out), `dense` (pay each step what it adds to the worth of the text so far; the
             return is the same), `knobs` or `presets` (see `knobs.Menu.of`), those of
             `task.Writing`, of which `model` must be given, `replay` (where stopping is all that is
-            chosen: play on texts that are written once, see `replay`), and `best_static` (what
+            chosen: play on texts that are written once, see `replay`), `expert_reward` (with
+            `replay`: the reward by which its expert stops, where that is not `reward`; a list like
+            that one, in which a model is a folder, not a `package:`), and `best_static` (what
             `search` has found: a file, or a pattern with `{split}`).
 
     Raises:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Settings of a task that say what is played, and not how a text is written.
 PLAYED_SETTINGS = frozenset(
-    {"split", "reward", "data", "max_prompt", "dense", "replay", "best_static"}
+    {"split", "reward", "data", "max_prompt", "dense", "replay", "best_static", "expert_reward"}
 )
 
 
@@ -55,6 +55,10 @@ class Playing:
             raise SettingError("dense: is not known with replay; leave it out")
         if replay and best_static is not None:
             raise SettingError("best_static: is of no use with replay, which tries every stop")
+        if not replay and settings.get("expert_reward") is not None:
+            raise SettingError(
+                "expert_reward: is known with replay alone, whose expert goes by it; leave it out"
+            )
         task = make_task(split, reward, **settings)
         self.episodes: Episodes | Replay
         self.heuristics: Mapping[str, Heuristic]

@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,8 @@ class Replay:
     """Slots that play the recorded texts of one task; see `episodes.Episodes`.
 
     The recording is made when there is none. `expert_action` is what gives most from here on, known
-    by hindsight.
+    by hindsight, by `Task.expert_reward`: the weights are those of the end of training, which judge
+    validation and test rows, and values with `scale: running` count as they are.
 
     Args:
         task: What is played; its menu holds one setting of temperature 0, and stop.
@@ -154,7 +155,10 @@ class Replay:
     @cached_property
     def _best(self) -> Mask:
         """Whether to stop at each decision, by hindsight."""
-        return stops_of(self._task).by_hindsight()
+        judge = self._task.expert_reward
+        best = stops_of(replace(self._task, reward=judge)).by_hindsight()
+        judge.close()
+        return best
 
 
 def go_and_stop(task: Task) -> tuple[Any, Any]:

@@ -43,6 +43,7 @@ MOST_STATIC = 12
 SLOTS = 64
 PARTNERS = 2  # settings that the best one is mixed with, by entropy
 THRESHOLDS = (0.5, 1.0, 2.0)  # nats
+NOT_SEARCHED = ("dense", "replay", "best_static", "expert_reward")  # found here, or of no matter
 Job = tuple[int, str, Policy]  # row, name and what is played
 
 
@@ -197,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         settings, reward = read_experiment(given.experiment, given.model)
-        for name in ("dense", "replay", "best_static"):  # what is searched for, or goes without
+        for name in NOT_SEARCHED:
             settings.pop(name, None)
         task = make_task(given.split, reward, **settings)
         episodes = Episodes(task)

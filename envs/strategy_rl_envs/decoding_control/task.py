@@ -71,6 +71,8 @@ class Task:
         menu: What can be chosen.
         reward: What a finished text is worth.
         writing: How texts are written.
+        expert_reward: By what the expert of `replay` stops: the reward that is given for it, else
+            `reward`, with the weights of the end of training.
         dense: Whether each step is paid what it adds to the worth of the text so far; else all is
             paid at the end. The return is the same.
         experts: The best static action of each row, or None; None: of no row.
@@ -80,6 +82,7 @@ class Task:
     menu: Menu
     reward: WeightedReward
     writing: Writing
+    expert_reward: WeightedReward
     dense: bool = False
     experts: Sequence[Any] | None = None
 
@@ -96,6 +99,7 @@ def make_task(
     knobs: Mapping[str, Any] | None = None,
     presets: Sequence[Mapping[str, Any]] | None = None,
     dense: bool = False,
+    expert_reward: Sequence[Mapping[str, Any]] | None = None,
     **writing: Any,
 ) -> Task:
     """Read the settings that an experiment names; see `env.DecodingControl`.
@@ -113,6 +117,18 @@ def make_task(
     except TypeError as error:  # a name that is unknown
         raise SettingError(f"{str(error).removeprefix('Writing.__init__() ')}") from error
     menu = Menu.of(knobs, presets)
-    composition = WeightedReward(COMPONENTS, reward or DEFAULT_REWARD, FACTS)
+    paid = reward or DEFAULT_REWARD
+    composition = WeightedReward(COMPONENTS, paid, FACTS)
+    judge = _at_the_end(paid if expert_reward is None else expert_reward)
     rows = load_split(split_path(data, split, SAMPLE), max_prompt)
-    return Task(rows, menu, composition, how, dense)
+    return Task(rows, menu, composition, how, judge, dense)
+
+
+def _at_the_end(reward: Sequence[Mapping[str, Any]]) -> WeightedReward:
+    """An expert's reward, with the weights that judge."""
+    try:
+        composition = WeightedReward(COMPONENTS, reward, FACTS)
+    except SettingError as error:  # its places begin with `reward`
+        raise SettingError(f"expert_reward: {error}") from error
+    composition.set_progress(1.0)
+    return composition

@@ -292,6 +292,7 @@ def test_beams_and_seeds_for_another_batch_are_refused(settings, single, tmp_pat
         ({"id": TASK, "settings": {"model": "no/model"}}, "'no/model' cannot be loaded"),
         ({"id": TASK, "settings": {}}, "names no model"),
         ({"id": TASK, "settings": {"replay": True, "best_static": "x"}}, "names no model"),
+        ({"id": TASK, "settings": {"replay": True, "expert_reward": ["x"]}}, "names no model"),
     ],
 )
 def test_a_folder_that_tells_another_task_or_none_is_refused(task, message, single, tmp_path):

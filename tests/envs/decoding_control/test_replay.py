@@ -11,7 +11,7 @@ import pytest
 from tiny_models import PROMPTS, comparable, save_rows
 
 from strategy_rl.assembly import plain_reward
-from strategy_rl.config import load_experiment
+from strategy_rl.config import RewardTerm, load_experiment
 from strategy_rl_envs.decoding_control import observing
 from strategy_rl_envs.decoding_control import replay as replaying
 from strategy_rl_envs.decoding_control.recordings import MANIFEST, part_name
@@ -283,20 +283,71 @@ def test_the_manifest_says_what_a_recording_was_made_of(task, cache):
     assert manifest["inputs"]["setting"]["temperature"] == 0
 
 
-def test_the_control_teaches_the_real_stops_and_pays_all_the_same(how, task, tmp_path):
-    answers = [texts[-3] for texts in recording_of(task).texts]  # so that some stops pay
-    how |= {"data": save_rows(tmp_path / "rows", references=answers)}
+@pytest.fixture
+def paying(how, task, tmp_path):
+    """Settings of rows in which some stops pay."""
+    answers = [texts[-3] for texts in recording_of(task).texts]
+    return how | {"data": save_rows(tmp_path / "rows", references=answers)}
+
+
+def expert_of(env):
+    """What the expert says at every decision of every text, and what the whole texts pay."""
+    actions, paid = [], []
+    for row in range(env.num_rows):
+        _, info = env.reset(options={"row": row})
+        over = False
+        while not over:
+            actions.append(int(info["expert_action"]))
+            _, reward, over, _, info = env.step(GO)
+        paid.append(reward)
+    return actions, paid
+
+
+def test_under_a_constant_reward_the_expert_can_be_that_of_the_real_one(make, paying):
+    real, paid = expert_of(make(replay=True, **paying))
+    assert set(real) == {GO, STOP}
+    assert len(set(paid)) > 1
+    constant = {**paying, "replay": True, "reward": ["constant"]}
+    assert expert_of(make(**constant)) != (real, [1.0] * len(paid))
+    assert expert_of(make(**constant, expert_reward=REWARD)) == (real, [1.0] * len(paid))
+
+
+def test_the_expert_goes_by_the_weights_of_the_end_of_training(make, paying):
+    price = {"name": "tokens_written", "weight": -0.01}
+    growing, grown = (
+        [{"name": "token_f1", "weight": weight}, price] for weight in ({"from": 0.0, "to": 1.0}, 1)
+    )
+    actions, paid = expert_of(make(replay=True, **paying, reward=growing))
+    assert set(actions) == {GO, STOP}
+    assert actions == expert_of(make(replay=True, **paying, reward=grown))[0]
+    texts = recording_of(make_task("train", growing, **paying)).tokens
+    assert paid == pytest.approx(
+        [-0.01 * len(tokens) for tokens in texts]
+    )  # training has not begun
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"replay": False}, "expert_reward: is known with replay alone"),
+        ({"expert_reward": []}, r"expert_reward: reward: expected a list of .* got \[\]"),
+        ({"expert_reward": ["tokenf1"]}, r"expert_reward: reward\[0\].name: no reward function"),
+    ],
+)
+def test_an_experts_reward_that_cannot_be_is_refused(make, changes, message):
+    with pytest.raises(SettingError, match=message):
+        make(**{"replay": True, "expert_reward": REWARD, **changes})
+
+
+def test_the_control_teaches_the_real_stops_and_pays_all_the_same():
     folder = Path(__file__).parents[3] / "experiments" / "decoding_control"
     real, control = (
         load_experiment(folder / f"stopping_debian{kind}.yaml") for kind in ("", "_constant")
     )
+    settings = dict(control.task.settings)
+    taught_by = [RewardTerm.model_validate(term) for term in settings.pop("expert_reward")]
+    assert taught_by == list(real.reward)
+    assert settings == real.task.settings
+    assert plain_reward(control.reward) == [{"name": "constant"}]
     assert control.evaluation.reward == real.reward
-    assert control.ppo.evaluate_every == control.ppo.iterations
-    stops, same = (
-        stops_of(make_task("train", plain_reward(experiment.reward), **how))
-        for experiment in (real, control)
-    )
-    assert len(np.unique(stops.stop)) > 2
-    assert set(stops.by_hindsight().tolist()) == {False, True}
-    assert same.by_hindsight().tolist() == stops.by_hindsight().tolist()
-    assert (np.concatenate([same.stop, same.end]).astype(np.float32) == 1).all()
+    assert (control.sft, control.ppo) == (real.sft, real.ppo)

@@ -30,9 +30,10 @@ NAMES = ["T 0", "T 0, r 1.3", "T 1", "T 1, r 1.3"]
 def experiment(tmp_path, settings):
     """The file of an experiment."""
     path = tmp_path / "experiment.yaml"
+    not_searched = {"dense": True, "best_static": "no/such", "expert_reward": ["no_such"]}
     said = {
         "name": "x",
-        "task": {"id": "y", "settings": {**settings, "dense": True, "best_static": "no/such"}},
+        "task": {"id": "y", "settings": {**settings, **not_searched}},
     }
     path.write_text(json.dumps(said))
     return path
