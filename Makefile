@@ -44,9 +44,14 @@ $(DEMO_DATA)/manifest.json: | $(STAMP)
 demo: $(STAMP) $(DEMO_DATA)/manifest.json
 	$(BIN)/strategy-rl run experiments/reply_selection/demo.yaml --out runs/demo-$(NOW)
 
-# Without it these tests are skipped, and say so.
+# Does nothing where there is one; the lists of packages may be missing or old, hence two tries.
+# Without a browser its tests are skipped, and say so.
+browser: export DEBIAN_FRONTEND = noninteractive
+browser: APT = timeout --foreground 600 apt-get -y -o Acquire::Retries=2 -o DPkg::Lock::Timeout=60
+browser: INSTALL = $(APT) install --no-install-recommends chromium chromium-driver fonts-noto-cjk
 browser:
-	apt-get install -y --no-install-recommends chromium chromium-driver fonts-noto-cjk
+	@{ command -v chromium || command -v google-chrome; } && command -v chromedriver \
+		|| $(INSTALL) </dev/null || { $(APT) update </dev/null && $(INSTALL) </dev/null; }
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -10,13 +10,12 @@ import json
 import re
 import runpy
 import shlex
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from guide import blocks, guide
 
 from strategy_rl import cli
 from strategy_rl_envs.decoding_control import search
@@ -25,10 +24,8 @@ from strategy_rl_envs.decoding_control.knobs import Menu
 from strategy_rl_envs.decoding_control.rewards import FACTS
 from strategy_rl_envs.decoding_control.task import Writing, make_task
 
-DOCS = Path(__file__).parents[1] / "docs"
-TEXT = (DOCS / "decoding.md").read_text("utf-8")
-INTEROP = (DOCS / "interop.md").read_text("utf-8")
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.M | re.S)
+TEXT, INTEROP = guide("decoding"), guide("interop")
+BLOCKS = blocks(TEXT)
 COMMANDS = [
     shlex.split(line)
     for line in re.findall(r"^(?:python|strategy-rl) .*", TEXT, re.M)
@@ -53,20 +50,11 @@ def report_of(folder: Path, name: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A new user's folder, with what the guide shows, after its commands."""
-    path = tmp_path_factory.mktemp("guide")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(path)
-        patch.setattr(sys, "path", list(sys.path))
-        patch.setenv("STRATEGY_RL_CACHE", str(path / "cache"))
-        for _, block in BLOCKS:
-            named = re.match(r"# (\S+\.(?:py|yaml))\n", block)
-            if named:
-                (path / named.group(1)).write_text(block, "utf-8")
-        for words in COMMANDS:
-            assert run_command(words) == 0, words
-        yield path
+def folder(folder: Path) -> Path:
+    """The folder after the guide's commands."""
+    for words in COMMANDS:
+        assert run_command(words) == 0, words
+    return folder
 
 
 def test_the_guide_makes_a_model_searches_each_split_and_trains_twice(folder: Path) -> None:

@@ -4,35 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from guide import commands, guide
 
 from strategy_rl import cli
 from strategy_rl_envs.rewards.library import LIBRARY
 
-TEXT = (Path(__file__).parents[1] / "docs/rewards.md").read_text("utf-8")
-COMMANDS = [shlex.split(line)[1:] for line in re.findall(r"^strategy-rl .*", TEXT, re.M)]
+TEXT = guide("rewards")
+COMMANDS = commands(TEXT)
 FAILS = 6
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A new user's folder, with what the guide shows."""
-    path = tmp_path_factory.mktemp("guide")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(path)
-        patch.setattr(sys, "path", list(sys.path))
-        patch.setenv("STRATEGY_RL_CACHE", str(path / "cache"))
-        for block in re.findall(r"^```\w*\n(.*?)^```", TEXT, re.M | re.S):
-            named = re.match(r"# (\S+\.(?:py|yaml))\n", block)
-            if named:
-                (path / named.group(1)).write_text(block, "utf-8")
-        yield path
-    sys.modules.pop("my_rewards", None)
 
 
 def test_the_guide_shows_four_files_and_five_commands(folder: Path) -> None:

@@ -7,15 +7,13 @@ import runpy
 from pathlib import Path
 
 import pytest
+from guide import blocks, guide
 
 from strategy_rl.config import load_experiment
 
-ROOT = Path(__file__).parent.parent
-TEXT = (ROOT / "docs/interop.md").read_text("utf-8")
-
 
 def snippets(language: str) -> list[str]:
-    return [part.split("```")[0] for part in TEXT.split(f"```{language}\n")[1:]]
+    return [block for kind, block in blocks(guide("interop")) if kind == language]
 
 
 def test_there_is_a_snippet_for_each_door() -> None:

@@ -6,20 +6,17 @@ import ast
 import json
 import random
 import re
-import shlex
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import gymnasium
 import pytest
 import yaml
+from guide import ROOT, blocks, commands, guide, named_files, users_folder
 
 from strategy_rl import cli
 
-GUIDE = Path(__file__).parents[1] / "docs/tasks.md"
-TEXT = GUIDE.read_text("utf-8")
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.M | re.S)
+TEXT = guide("tasks")
 TEAMS = {"billing": ("invoice", "refund", "payment"), "delivery": ("parcel", "courier", "address")}
 
 
@@ -27,39 +24,26 @@ def section(title: str) -> str:
     return TEXT.split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
-def commands(title: str) -> list[list[str]]:
-    lines = re.findall(r"^strategy-rl .*", section(title), re.M)
-    return [shlex.split(line)[1:] for line in lines]
-
-
-def named_files(text: str) -> dict[str, str]:
-    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S)
-    named = [(re.match(r"# (\S+\.(?:py|yaml))\n", block), block) for block in blocks]
-    return {match.group(1): block for match, block in named if match}
-
-
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(tmp_path: Path) -> Iterator[Path]:
     """A new user's folder: what the guide shows, and data of the form that it shows."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setenv("STRATEGY_RL_CACHE", str(tmp_path / "cache"))
-    for name, text in named_files(TEXT).items():
-        (tmp_path / name).write_text(text, "utf-8")
+    with users_folder(tmp_path, TEXT):
+        write_tickets(tmp_path / "tickets.jsonl")
+        yield tmp_path
+    for name in [name for name in gymnasium.registry if name.startswith("my/")]:
+        del gymnasium.registry[name]
+
+
+def write_tickets(path: Path) -> None:
     rng = random.Random(0)
     candidates = [f"{team}: {', '.join(words)}" for team, words in TEAMS.items()]
-    with (tmp_path / "tickets.jsonl").open("w") as file:
+    with path.open("w") as file:
         for number in range(300):
             team = rng.randrange(2)
             word = rng.choice(list(TEAMS.values())[team]) if rng.random() < 0.7 else "order"
             mail = f"hello, my {word} is {rng.choice(['late', 'wrong'])}, customer {number}"
             row = {"mail": mail, "teams": candidates, "team": team, "value": rng.choice([1.0, 5.0])}
             file.write(json.dumps(row) + "\n")
-    yield tmp_path
-    for name in {"my_rewards", "ticket_routing", "thermostat", "guess"} & set(sys.modules):
-        del sys.modules[name]
-    for name in [name for name in gymnasium.registry if name.startswith("my/")]:
-        del gymnasium.registry[name]
 
 
 def means(folder: Path, name: str) -> dict[str, float]:
@@ -68,7 +52,7 @@ def means(folder: Path, name: str) -> dict[str, float]:
 
 
 def test_the_rows_that_the_guide_shows_have_the_fields_of_the_tests_data(folder: Path) -> None:
-    shown = [json.loads(line) for line in dict(BLOCKS)["json"].splitlines()]
+    shown = [json.loads(line) for line in dict(blocks(TEXT))["json"].splitlines()]
     made = json.loads((folder / "tickets.jsonl").read_text().splitlines()[0])
     assert len(shown) == 2
     assert all(
@@ -87,7 +71,7 @@ def test_own_data_takes_at_most_25_lines_of_python_and_yaml() -> None:
 
 
 def test_own_data_is_checked_trained_and_ppo_beats_sft_on_the_users_reward(folder: Path) -> None:
-    for words in commands("From data alone"):
+    for words in commands(section("From data alone")):
         assert cli.main(words) == 0
     earned = means(folder, "tickets")
     assert earned["ppo"] > earned["sft"] + 0.5
@@ -95,7 +79,7 @@ def test_own_data_is_checked_trained_and_ppo_beats_sft_on_the_users_reward(folde
 
 
 def test_a_class_of_ones_own_is_written_checked_and_trained(folder: Path) -> None:
-    words = commands("A class of your own")
+    words = commands(section("A class of your own"))
     assert [command[0] for command in words].count("new-task") == 2
     for command in words:
         assert cli.main(command) == 0
@@ -106,12 +90,12 @@ def test_a_class_of_ones_own_is_written_checked_and_trained(folder: Path) -> Non
 
 def test_check_env_is_shown_as_it_works(folder: Path) -> None:
     assert cli.main(["new-task", "ticket_routing"]) == 0
-    for command in commands("check-env"):
+    for command in commands(section("check-env")):
         assert cli.main(command) == 0
 
 
 def test_the_vector_environment_trains_to_its_optimum(folder: Path) -> None:
-    for command in commands("Vector environments"):
+    for command in commands(section("Vector environments")):
         assert cli.main(command) == 0
     assert means(folder, "guess")["ppo"] > 0.95
 
@@ -166,7 +150,7 @@ def test_every_setting_and_fact_of_the_tasks_from_data_is_explained() -> None:
 
 def test_every_rule_that_the_checker_names_is_in_the_table_and_no_other() -> None:
     rules = set()
-    for path in (GUIDE.parents[1] / "envs/strategy_rl_envs/testing").glob("*.py"):
+    for path in (ROOT / "envs/strategy_rl_envs/testing").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("faults.note"):
                 rules.add(ast.unparse(node.args[0]).strip("'"))
