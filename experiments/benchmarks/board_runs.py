@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from strategy_rl.episodes import Episode, Step, write_episodes
+from strategy_rl.episodes import Episode, Selection, Step, write_episodes
 
 POLICIES = ("sft", "ppo", "random", "expert")
 NAMES = ("candidate 0", "candidate 1", "candidate 2", "hand_over")
@@ -76,6 +76,7 @@ def _episode(
         terminated=True,
         steps=tuple(_step(draw, row, turn) for turn in range(TURNS)),
         kind=("question", "greeting")[row % 2],
+        selection=Selection(("random",), 64, draw.random()) if split == "train" else None,
     )
 
 
