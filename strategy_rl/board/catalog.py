@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from heapq import nsmallest
 from itertools import chain
@@ -164,9 +164,16 @@ class Catalog:
             self._find()
             self._update()
 
-    def watch(self) -> None:
-        """Refresh from now on, in a thread that ends with the process."""
-        threading.Thread(target=self._watch, name="strategy_rl board", daemon=True).start()
+    def watch(self, then: Callable[[], Any]) -> None:
+        """Refresh from now on, in a thread that ends with the process.
+
+        Args:
+            then: Called once when all is indexed, so that nobody has to wait for it later.
+        """
+
+        threading.Thread(
+            target=self._watch, args=(then,), name="strategy_rl board", daemon=True
+        ).start()
 
     def _find(self) -> None:
         found = find_runs(self.roots)
@@ -180,20 +187,26 @@ class Catalog:
         for run in self.runs.values():
             self.version += run.refresh()
 
-    def _watch(self) -> None:
-        next_search = 0.0
+    def _watch(self, then: Callable[[], Any]) -> None:
+        next_search = self._refreshed(0.0)
+        then()
         while True:
-            try:
-                with self._refreshing:
-                    start = time.monotonic()
-                    if start >= next_search:
-                        self._find()
-                        took = time.monotonic() - start
-                        next_search = start + min(_MAX_PAUSE_S, took / _SEARCH_SHARE)
-                    self._update()
-            except Exception:  # the next round may go well, and nobody else would tell
-                log.exception("the list of episodes could not be refreshed")
             time.sleep(_PAUSE_S)
+            next_search = self._refreshed(next_search)
+
+    def _refreshed(self, next_search: float) -> float:
+        """Refresh; runs are looked for when it is time. Gives when that is again."""
+        try:
+            with self._refreshing:
+                start = time.monotonic()
+                if start >= next_search:
+                    self._find()
+                    took = time.monotonic() - start
+                    next_search = start + min(_MAX_PAUSE_S, took / _SEARCH_SHARE)
+                self._update()
+        except Exception:  # the next round may go well, and nobody else would tell
+            log.exception("the list of episodes could not be refreshed")
+        return next_search
 
 
 def _updated(file: FileIndex) -> bool:

@@ -13,7 +13,8 @@ class PolicyLoader(TBLoader):  # type: ignore[misc] # TensorBoard has no types
     def load(self, context: Any) -> Any:
         """The plugin, whose folders are watched from now on."""
         from strategy_rl.board.app import PolicyPlugin
+        from strategy_rl.board.renderers import installed_renderers
 
         plugin = PolicyPlugin(context)
-        plugin.catalog.watch()
+        plugin.catalog.watch(then=installed_renderers)
         return plugin

@@ -81,10 +81,11 @@ def in_order(entries: list[Entry], sort: str) -> list[Entry]:
     if not sort:
         return entries
     value = value_getter(sort.removeprefix("-"))
-    valued = [(value(e.head), e) for e in entries]
-    known = [pair for pair in valued if pair[0] is not None]
-    known.sort(key=lambda pair: pair[0], reverse=sort.startswith("-"))
-    return [e for _, e in known] + [e for number, e in valued if number is None]
+    # No tuple an entry: thousands of them set off a garbage collection over all that is indexed.
+    known = [e for e in entries if value(e.head) is not None]
+    unknown = [e for e in entries if value(e.head) is None]
+    known.sort(key=lambda e: value(e.head), reverse=sort.startswith("-"))
+    return known + unknown
 
 
 def value_getter(column: str) -> Callable[[Head], Any]:
