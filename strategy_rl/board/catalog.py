@@ -170,7 +170,6 @@ class Catalog:
         Args:
             then: Called once when all is indexed, so that nobody has to wait for it later.
         """
-
         threading.Thread(
             target=self._watch, args=(then,), name="strategy_rl board", daemon=True
         ).start()
