@@ -90,7 +90,8 @@ class Episode:
     """One episode of one policy; rows that share a `group` are resampled together.
 
     `kind` is what the task calls rows of this sort, None where it tells none apart; `selection`
-    is of training alone; `final_value` is the critic's of what came after a cut.
+    is of training alone; `final_value` is the critic's of what came after a cut; `weights` are
+    those that the reward's components had then.
     """
 
     episode_id: str
@@ -106,6 +107,7 @@ class Episode:
     kind: str | None = None
     selection: Selection | None = None
     final_value: float | None = None
+    weights: dict[str, float] | None = None
 
     @property
     def return_(self) -> float:
@@ -327,6 +329,7 @@ _STEP_FIELDS = tuple(Step.__dataclass_fields__)
 _ADDED_FIELDS = frozenset(
     {"reward_values", "log_ratio", "kind", "special", "text", "expert_name", "logprob", "entropy"}
     | {"greedy_action", "greedy_name", "reference_action", "reference_name"}
-    | {"reference_probabilities", "kl", "selection", "final_value", "advantage", "tokens"}
+    | {"reference_probabilities", "kl", "selection", "final_value", "weights"}
+    | {"advantage", "tokens"}
     | {"factor_probabilities", "reference_factor_probabilities"}
 )

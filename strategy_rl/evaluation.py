@@ -175,4 +175,5 @@ def _episode(
         terminated=terminated,
         steps=tuple(running.steps),
         kind=running.kind,
+        weights=slots.weights,
     )

@@ -270,4 +270,5 @@ def _episode(
         kind=kind if isinstance(kind, str) else None,
         selection=selection,
         final_value=None if terminated else pieces[-1].final_value,
+        weights=slots.weights,
     )

@@ -28,6 +28,7 @@ def steps_of(episode: Mapping[str, Any], gamma: float, gae_lambda: float) -> lis
     steps = steps_in(episode)
     after = 0.0 if episode.get("terminated") is True else number_of(episode.get("final_value"))
     estimates = estimates_of(steps, gamma, gae_lambda, after)
+    weights_then = weights_of(steps, episode.get("weights"))
     return [
         {
             **step,
@@ -37,7 +38,7 @@ def steps_of(episode: Mapping[str, Any], gamma: float, gae_lambda: float) -> lis
             "weights": weights,
             **factors_in(step),
         }
-        for step, estimate, weights in zip(steps, estimates, weights_of(steps), strict=True)
+        for step, estimate, weights in zip(steps, estimates, weights_then, strict=True)
     ]
 
 
@@ -69,12 +70,14 @@ def greedy(step: Step) -> dict[str, Any]:
     return {"greedy_action": action, "greedy_name": _item(names, place, own)}
 
 
-def weights_of(steps: Sequence[Step]) -> list[dict[str, float | None]]:
-    """What each component's own value was multiplied by; None where value or 0 tell nothing.
+def weights_of(steps: Sequence[Step], told: Any = None) -> list[dict[str, float | None]]:
+    """What each component's own value was multiplied by.
 
+    Where the value is 0 or unknown it is what `told` says, the weights of the episode, or None.
     Where values are told at the end alone, they are of the whole episode: the components of its
     steps are added up.
     """
+    weights = _numbers(told)
     shares = [_numbers(step.get("components")) for step in steps]
     values = [_numbers(step.get("reward_values")) for step in steps]
     if values and not any(values[:-1]):
@@ -82,7 +85,10 @@ def weights_of(steps: Sequence[Step]) -> list[dict[str, float | None]]:
             for name in share.keys() & shares[-1].keys():
                 shares[-1] = {**shares[-1], name: shares[-1][name] + share[name]}
     return [
-        {name: _ratio(share, own.get(name)) for name, share in each.items()}
+        {
+            name: share / own[name] if own.get(name) else weights.get(name)
+            for name, share in each.items()
+        }
         for each, own in zip(shares, values, strict=True)
     ]
 
@@ -102,10 +108,6 @@ def _numbers(given: Any) -> dict[str, float]:
     """The entries of a mapping that are numbers."""
     found = given.items() if isinstance(given, dict) else ()
     return {name: n for name, value in found if (n := number_of(value)) is not None}
-
-
-def _ratio(share: float, value: float | None) -> float | None:
-    return share / value if value else None
 
 
 def _probabilities(step: Step) -> list[float]:

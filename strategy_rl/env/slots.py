@@ -67,6 +67,12 @@ class EnvSlots:
         found = (getattr(env.unwrapped, "reward", None) for env in self._envs)
         return [reward for reward in found if isinstance(reward, Composition)]
 
+    @property
+    def weights(self) -> dict[str, float] | None:
+        """What each component of the reward counts for now; None where the task does not tell."""
+        told = (getattr(reward, "weights", None) for reward in self.rewards)
+        return next((dict(weights) for weights in told if isinstance(weights, Mapping)), None)
+
     def set_reward_phase(self, progress: float, moments: Moments) -> None:
         """Tell every environment's reward how far training is, and how its values are spread.
 

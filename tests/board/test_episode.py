@@ -33,6 +33,9 @@ def test_the_greedy_action_is_named_among_the_legal_ones() -> None:
 def test_weights_are_what_values_were_multiplied_by() -> None:
     recorded = {"components": {"a": 1.0, "b": 0.0, "c": 2.0}, "reward_values": {"a": 4.0, "b": 0.0}}
     assert weights_of([recorded]) == [{"a": 0.25, "b": None, "c": None}]
+    assert weights_of([recorded], {"a": 7.0, "b": 0.5, "x": 1.0}) == [
+        {"a": 0.25, "b": 0.5, "c": None}  # where the value tells it, that is what counted
+    ]
 
 
 def test_values_of_the_whole_episode_are_weighed_against_all_that_was_paid() -> None:

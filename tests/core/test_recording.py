@@ -18,6 +18,7 @@ from strategy_rl.recording import CREDIT, MAX_SHARE, TrainingEpisodes, candidate
 from strategy_rl.reference import Reference
 from strategy_rl.rollout import EpisodePlan, Rollout
 from strategy_rl.updates import DecisionMethod
+from strategy_rl_envs.rewards import WeightedReward
 
 
 def drawn(seed: int = 0) -> np.random.Generator:
@@ -185,6 +186,22 @@ def test_a_cut_episode_tells_the_value_of_what_came_next() -> None:
     after = policy.evaluate(policy.encode([np.array([0.33], np.float32)])).values
     assert not episode.terminated
     assert episode.final_value == pytest.approx(float(after[0]))
+
+
+def test_an_episode_tells_what_the_components_of_its_reward_counted_for_then() -> None:
+    class Weighted(Paying):
+        def __init__(self) -> None:
+            super().__init__()
+            falling = {"name": "pay", "weight": {"from": 1.0, "to": 0.5, "over": 1.0}}
+            self.reward = WeightedReward({"pay": lambda: 0.0}, [falling], ())
+
+    policy = numbers_policy(inputs=2, actions=3)
+    slots = EnvSlots(Weighted, 2)
+    slots.set_reward_phase(0.5, {})
+    rollout = collect_episodes(policy, slots, [EpisodePlan(1)], drawn())
+    made = TrainingEpisodes(slots, DecisionMethod(policy, None).told, 1, 0, {})
+    assert [e.weights for e in made.pick(0, rollout, rollout.values)] == [{"pay": 0.75}]
+    assert [e.weights for e in recorder(policy).pick(0, rollout, rollout.values)] == [None]
 
 
 def test_of_several_factors_each_has_its_own_probabilities() -> None:

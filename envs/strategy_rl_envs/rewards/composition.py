@@ -118,6 +118,11 @@ class WeightedReward:
         return tuple(name for term in self._terms for name in term.parts.names)
 
     @property
+    def weights(self) -> dict[str, float]:
+        """What each value of a score counts for at this point of the training."""
+        return {name: term.weight for term in self._terms for name in term.parts.names}
+
+    @property
     def described(self) -> list[dict[str, Any]]:
         """What was asked for, in full: two of them that agree give the same scores."""
         return [
