@@ -25,9 +25,10 @@ from strategy_rl.token_rollout import TokenRollout
 
 SPLIT = "train"
 REASONS = ("random", "best", "worst", "surprising")
-MAX_SHARE, MAX_TEXT_SHARE = 0.02, 0.1  # of all steps; those of a text take longer to learn from
+MAX_SHARE, MAX_TEXT_SHARE = 0.005, 0.1  # of all steps; those of a text take longer to learn from
 CREDIT = "recording_credit"  # steps that may be kept before others come; below 0 it is a debt
-FIRST_CREDIT = 200.0  # so that short runs too have something to look at
+MAX_PROBE_STEPS = 200  # at one moment
+FIRST_CREDIT = 100.0  # so that short runs too have something to look at
 
 # What stood behind the actions of a rollout, given the advantages of its decisions.
 Told: TypeAlias = Callable[[Any, Tensor | None], list[Choice]]
@@ -93,9 +94,10 @@ class _Pieces:
 
 
 def probe_episodes(slots: EnvSlots, told: Told, rollout: Rollout, label: Label) -> list[Episode]:
-    """All of a rollout of whole episodes."""
+    """A rollout of whole episodes: the first, and those that follow if all are not too long."""
     parts = _Pieces(rollout, None)
-    pieces = [parts[number] for number in range(len(parts.slots))]
+    fitting = int((np.cumsum(parts.sizes) <= MAX_PROBE_STEPS).sum())
+    pieces = [parts[number] for number in range(max(fitting, 1))]
     choices = _choices(told, pieces)
     return [
         _episode(slots, [piece], choices, label, str(number)) for number, piece in enumerate(pieces)
@@ -129,7 +131,14 @@ class TrainingEpisodes:
     """
 
     def __init__(
-        self, slots: EnvSlots, told: Told, count: int, seed: int, counters: dict[str, Any]
+        self,
+        slots: EnvSlots,
+        told: Told,
+        count: int,
+        seed: int,
+        counters: dict[str, Any],
+        *,
+        whole: bool = True,
     ) -> None:
         """Takes what it needs for later.
 
@@ -139,9 +148,10 @@ class TrainingEpisodes:
             count: How many for each of the four reasons.
             seed: Of the run.
             counters: Of the training; what may be kept next is written there.
+            whole: Whether no episode goes on in the next rollout.
         """
         self.slots, self.told, self.count, self.seed = slots, told, count, seed
-        self.counters = counters
+        self.counters, self.whole = counters, whole
         counters.setdefault(CREDIT, FIRST_CREDIT)
         self._unfinished: dict[int, _Earlier] = {}  # by the identity of the slot
 
@@ -155,6 +165,8 @@ class TrainingEpisodes:
         """
         share = MAX_TEXT_SHARE if isinstance(rollout, TokenRollout) else MAX_SHARE
         self.counters[CREDIT] += share * len(rollout.transitions)
+        if self.counters[CREDIT] <= 0 and self.whole:
+            return []
         pieces = _Pieces(rollout, advantages)
         nothing = _Earlier()
         earlier = [self._unfinished.get(id(slot), nothing) for slot in pieces.slots]

@@ -61,17 +61,22 @@ class EnvSlots:
         self._replays: list[Replay] = [Replay() for _ in range(num_slots)]
         self._reward_phase: tuple[float, Moments] = (0.0, {})
 
+    def _tasks(self) -> Iterator[Any]:
+        """The environments that have been made, without their wrappers."""
+        return (env.unwrapped for env in self._envs)
+
     @property
     def rewards(self) -> list[Composition]:
         """Those of the environments that have been made; none where tasks know of no such thing."""
-        found = (getattr(env.unwrapped, "reward", None) for env in self._envs)
+        found = (getattr(task, "reward", None) for task in self._tasks())
         return [reward for reward in found if isinstance(reward, Composition)]
 
     @property
     def weights(self) -> dict[str, float] | None:
         """What each component of the reward counts for now; None where the task does not tell."""
-        told = (getattr(reward, "weights", None) for reward in self.rewards)
-        return next((dict(weights) for weights in told if isinstance(weights, Mapping)), None)
+        reward = next((getattr(task, "reward", None) for task in self._tasks()), None)
+        weights = getattr(reward, "weights", None)
+        return dict(weights) if isinstance(weights, Mapping) else None
 
     def set_reward_phase(self, progress: float, moments: Moments) -> None:
         """Tell every environment's reward how far training is, and how its values are spread.

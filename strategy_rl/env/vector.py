@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from strategy_rl.env.answers import ResetResult, StepResult, detached
-from strategy_rl.env.composition import Composition
 from strategy_rl.env.faults import Replay
 from strategy_rl.env.slots import EnvSlots
 from strategy_rl.errors import EnvironmentFault
@@ -98,11 +97,9 @@ class VectorSlots(EnvSlots):
                 self._unfinished.discard(s)
         return results
 
-    @property
-    def rewards(self) -> list[Composition]:
-        """The one that all episodes share."""
-        reward = getattr(self._vector.unwrapped, "reward", None)
-        return [reward] if isinstance(reward, Composition) else []
+    def _tasks(self) -> Iterator[Any]:
+        """The one of all episodes."""
+        yield self._vector.unwrapped
 
     def close(self) -> None:
         """Close the vector environment too."""

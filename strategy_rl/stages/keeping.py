@@ -66,7 +66,10 @@ class EpisodeKeeper:
     ) -> Callable[[int, Rollout, Tensor], None]:
         """Writes down a few episodes of each rollout."""
         count = self.experiment.logging.training_episodes
-        episodes = TrainingEpisodes(self.world.train, method.told, count, self.seed, counters)
+        whole = self.experiment.ppo.rollout == "episodes"
+        episodes = TrainingEpisodes(
+            self.world.train, method.told, count, self.seed, counters, whole=whole
+        )
 
         def keep(iteration: int, rollout: Rollout, advantages: Tensor) -> None:
             if count:

@@ -55,7 +55,8 @@ def rollout_of(policy: Any, count: int = 40, env: Any = Paying) -> Rollout:
 
 def recorder(policy: Any, count: int = 2, credit: float = 1e6, **options: Any) -> TrainingEpisodes:
     method = DecisionMethod(policy, options.get("reference"))
-    made = TrainingEpisodes(EnvSlots(Paying, 1), method.told, count, 0, {})
+    whole = options.get("whole", True)
+    made = TrainingEpisodes(EnvSlots(Paying, 1), method.told, count, 0, {}, whole=whole)
     made.counters[CREDIT] = credit
     return made
 
@@ -138,7 +139,7 @@ def test_no_more_than_a_share_of_all_steps_is_kept_and_every_reason_gets_its_tur
     made = recorder(policy, credit=0.0)
     kept, seen = [], 0
     for iteration in range(60):
-        rollout = rollout_of(policy, count=20)
+        rollout = rollout_of(policy, count=40)
         seen += len(rollout)
         kept += made.pick(iteration, rollout, rollout.values)
         assert sum(len(e.steps) for e in kept) <= MAX_SHARE * seen + 2  # one whole episode ahead
@@ -149,7 +150,7 @@ def test_no_more_than_a_share_of_all_steps_is_kept_and_every_reason_gets_its_tur
 
 def test_an_episode_that_several_rollouts_hold_is_put_together_again() -> None:
     policy = stir(numbers_policy())
-    made = recorder(policy, count=9)
+    made = recorder(policy, count=9, whole=False)
     collector = StepCollector(policy, counters(2, length=5), lambda n: EpisodePlan(2 * n))
     collector.restart(0)
     kept, values = [], {}
@@ -170,7 +171,7 @@ def test_an_episode_that_several_rollouts_hold_is_put_together_again() -> None:
 
 def test_an_episode_of_which_a_rollout_is_missing_is_left_out() -> None:
     policy = stir(numbers_policy())
-    made = recorder(policy, count=9)
+    made = recorder(policy, count=9, whole=False)
     collector = StepCollector(policy, counters(1, length=5), lambda n: EpisodePlan(2 * n))
     collector.restart(0)
     rollouts = [collector.collect(2, drawn(i)) for i in range(5)]
@@ -240,6 +241,21 @@ def test_probe_episodes_are_all_of_a_rollout_under_their_label() -> None:
     assert [e.return_ for e in episodes] == [0.0, 4.0]
     assert [e.episode_id for e in episodes] == ["probe-policy-0", "probe-policy-1"]
     assert {(e.stage, e.iteration, e.seed, e.selection) for e in episodes} == {("sft", 2, 3, None)}
+
+
+def test_probe_rows_with_many_steps_are_fewer_and_never_none() -> None:
+    policy = numbers_policy()
+    told, label = DecisionMethod(policy, None).told, Label("policy", "probe", 0)
+
+    def kept(length: int) -> list[int]:
+        plans = [EpisodePlan(number) for number in range(4)]
+        rollout = collect_episodes(policy, counters(2, length=length), plans, None)
+        episodes = probe_episodes(counters(1), told, rollout, label)
+        return [len(episode.steps) for episode in episodes]
+
+    assert kept(50) == [50] * 4
+    assert kept(51) == [51] * 3
+    assert kept(300) == [300]
 
 
 def test_a_part_of_a_rollout_has_the_episodes_of_its_columns_alone() -> None:
