@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from strategy_rl.board.episode import entropy_of, steps_in
 from strategy_rl.board.heads import RANDOM, reasons_of
-from strategy_rl.board.index import Entry, read_many
+from strategy_rl.board.index import Entry
+from strategy_rl.board.readings import Group, Reading
 
 LENGTH_CORRELATION = 0.8
 ONE_ACTION_SHARE = 0.95
@@ -21,11 +20,10 @@ ONE_TEXT_SHARE = 0.25
 ENTROPY_LEFT = 0.1
 
 _FEW = 20  # episodes, or decisions, below which nothing is said
-_MAX_READ = 300  # episodes of one policy whose steps are read
 _SHOWN_TEXT = 60
 _HARDLY = 1e-6  # what numbers differ by that were added up one by one
 
-Groups = Mapping[tuple[str, str], Sequence[Entry]]  # by policy and split, in order of training
+Groups = Mapping[tuple[str, str], Group]  # by policy and split
 
 
 class Finding(NamedTuple):
@@ -35,6 +33,17 @@ class Finding(NamedTuple):
     message: str
     detail: str
     filter: dict[str, str]
+
+
+class Follows(NamedTuple):
+    """How a component follows the length of episodes: Pearson's r over some `episodes`."""
+
+    r: float
+    name: str
+    unit: str
+    policy: str
+    split: str
+    episodes: int
 
 
 def warnings_of(entries: Sequence[Entry]) -> list[dict[str, Any]]:
@@ -50,40 +59,54 @@ def warnings_of(entries: Sequence[Entry]) -> list[dict[str, Any]]:
 
 
 def _groups(entries: Sequence[Entry]) -> Groups:
-    groups: dict[tuple[str, str], list[Entry]] = {}
+    groups: dict[tuple[str, str], Group] = {}
     for entry in entries:
         policy, split = entry.head["policy"], entry.head["split"]
         if policy is not None and split is not None:
-            groups.setdefault((policy, split), []).append(entry)
+            groups.setdefault((policy, split), Group()).entries.append(entry)
     return groups
 
 
 def _length_correlation(groups: Groups) -> Iterator[Finding]:
     """Of each component the strongest case alone."""
-    strongest: dict[str, tuple[float, str, str]] = {}
-    for (policy, split), entries in _trained(groups).items():
+    strongest: dict[str, Follows] = {}
+    for (policy, split), group in _trained(groups).items():
+        unit, entries, lengths = group.lengths()
         for name in _components(entries):
             sums = [e.head["components"].get(name) for e in entries]
-            pairs = [
-                (e.head["length"], v) for e, v in zip(entries, sums, strict=True) if v is not None
-            ]
-            r = 0.0 if _cost_of_a_step(pairs) else correlation(pairs) or 0.0
-            if abs(r) > max(LENGTH_CORRELATION, abs(strongest.get(name, (0.0,))[0])):
-                strongest[name] = (r, policy, split)
-    for name, (r, policy, split) in strongest.items():
-        yield Finding(
+            pairs = [(n, v) for n, v in zip(lengths, sums, strict=True) if v is not None]
+            r = 0.0 if _cost_of_length(pairs) else correlation(pairs) or 0.0
+            before = strongest[name].r if name in strongest else LENGTH_CORRELATION
+            if abs(r) > abs(before):
+                strongest[name] = Follows(r, name, unit, policy, split, len(pairs))
+    yield from map(_follows, strongest.values())
+
+
+def _follows(case: Follows) -> Finding:
+    place = {"policy": case.policy, "split": case.split}
+    over = f"over {case.episodes} episodes of {case.policy} on {case.split}"
+    if case.unit == "steps":
+        return Finding(
             "length_correlation",
-            f"{name} goes with the length of an episode",
-            f"r = {r:.2f} over the episodes of {policy} on {split}: a policy may change its length "
-            "instead of what the component is to judge",
-            {"policy": policy, "split": split, "sort": "-length"},
+            f"{case.name} goes with the length of an episode",
+            f"r = {case.r:.2f} {over}: a policy may change its length instead of what the "
+            "component is to judge; but where an episode ends at a mistake, right answers follow "
+            "its length by themselves",
+            {**place, "sort": "-length"},
         )
+    return Finding(
+        "length_correlation",
+        f"{case.name} goes with the length of what is written",
+        f"r = {case.r:.2f} with the number of {case.unit} {over}: a policy may write more or less "
+        "instead of what the component is to judge",
+        {**place, "sort": f"{'-' if case.r > 0 else ''}component:{case.name}"},  # longest first
+    )
 
 
 def _no_variance(groups: Groups) -> Iterator[Finding]:
     """Over all policies of a split: an expert alone may well earn the same everywhere."""
     for split in dict.fromkeys(split for _, split in groups):
-        entries = [e for (_, s), found in groups.items() if s == split for e in found]
+        entries = [e for (_, s), group in groups.items() if s == split for e in group.entries]
         if len(entries) < _FEW:
             continue
         returns = {e.head["return"] for e in entries}
@@ -106,10 +129,10 @@ def _same(name: str, value: float | None, count: int, split: str) -> Finding:
 
 
 def _one_action(groups: Groups) -> Iterator[Finding]:
-    names = {name for entries in groups.values() for e in entries for name in e.head["actions"]}
-    for (policy, split), entries in _trained(groups).items():
+    names = {n for group in groups.values() for e in group.entries for n in e.head["actions"]}
+    for (policy, split), group in _trained(groups).items():
         counts: Counter[str] = Counter()
-        for entry in entries:
+        for entry in group.entries:
             counts.update(entry.head["actions"])
         total = sum(counts.values())
         if total < _FEW or len(names) < 2:
@@ -126,8 +149,8 @@ def _one_action(groups: Groups) -> Iterator[Finding]:
 
 
 def _one_text(groups: Groups) -> Iterator[Finding]:
-    for (policy, split), entries in _trained(groups).items():
-        texts = [text for e in _read(entries) if (text := written(e))]
+    for (policy, split), group in _trained(groups).items():
+        texts = [reading.text for reading in group.readings if reading.text]
         if len(texts) < _FEW:
             continue
         text, count = Counter(texts).most_common(1)[0]
@@ -143,11 +166,11 @@ def _one_text(groups: Groups) -> Iterator[Finding]:
 
 def _entropy_collapse(groups: Groups) -> Iterator[Finding]:
     """PPO's policy against SFT's on the same split."""
-    for (policy, split), entries in _trained(groups).items():
+    for (policy, split), group in _trained(groups).items():
         before = groups.get((policy.replace("ppo", "sft", 1), split))
         if not policy.startswith("ppo") or before is None:
             continue
-        first, last = mean_entropy(_read(before)), mean_entropy(_read(entries))
+        first, last = _mean_entropy(before.readings), _mean_entropy(group.readings)
         if first is not None and last is not None and first > 0 and last < ENTROPY_LEFT * first:
             yield Finding(
                 "entropy_collapse",
@@ -166,33 +189,22 @@ def correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
     return statistics.correlation(*sides)
 
 
-def _cost_of_a_step(pairs: Sequence[tuple[float, float]]) -> bool:
-    """Whether each step was paid the same: that is to go with the length."""
+def _cost_of_length(pairs: Sequence[tuple[float, float]]) -> bool:
+    """Whether each step, or token, was paid the same: that is to go with the length."""
     rates = [value / length for length, value in pairs if length]
     return bool(rates) and max(rates) - min(rates) <= _HARDLY * max(map(abs, rates))
 
 
-def mean_entropy(episodes: Iterable[Mapping[str, Any]]) -> float | None:
+def _mean_entropy(readings: Sequence[Reading]) -> float | None:
     """Over the steps that record probabilities, in nats; None with fewer than 20 of them."""
-    found = [h for e in episodes for step in steps_in(e) if (h := entropy_of(step)) is not None]
+    found = [h for reading in readings for h in reading.entropies]
     return statistics.fmean(found) if len(found) >= _FEW else None
-
-
-def written(episode: Mapping[str, Any]) -> str:
-    """What an episode wrote: the texts of its steps, or its actions where they are texts."""
-    parts = [step.get("text") or step.get("action") for step in steps_in(episode)]
-    return "".join(part for part in parts if isinstance(part, str))
 
 
 def _trained(groups: Groups) -> Groups:
     """The policies that were trained; all where none has such a name. A rival may be simple."""
-    trained = {key: es for key, es in groups.items() if key[0].startswith(("ppo", "sft"))}
+    trained = {key: each for key, each in groups.items() if key[0].startswith(("ppo", "sft"))}
     return trained or groups
-
-
-def _read(entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
-    """The latest few with their steps."""
-    return read_many(list(islice(entries, max(0, len(entries) - _MAX_READ), None)))
 
 
 def _components(entries: Sequence[Entry]) -> list[str]:

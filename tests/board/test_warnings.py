@@ -6,7 +6,7 @@ import pytest
 from recorded import episode, step, write_run
 
 from strategy_rl.board.warnings import correlation
-from strategy_rl.episodes import Episode
+from strategy_rl.episodes import Episode, Step
 
 Warned = Callable[..., dict[str, dict[str, Any]]]
 
@@ -35,6 +35,15 @@ def varied(policy: str, **changes: Any) -> list[Episode]:
     ]
 
 
+def wrote(row: int, tokens: int, pay: float) -> Episode:
+    """One step that wrote a text; its tokens are recorded where there are any."""
+    text = f"{row} " + "x" * (row % 9)
+    recorded = [{"text": "x", "logprob": -1.0}] * tokens or None
+    parts = {"overlap": float(pay), "manners": row * 5 % 13 / 13}
+    wrote = Step(text, text, sum(parts.values()), parts, text=text, tokens=recorded)
+    return episode("ppo", row, [wrote])
+
+
 def paid(row: int) -> dict[str, float]:
     return {"words": 2.0 + row % 2 / 2}
 
@@ -60,6 +69,33 @@ def test_a_component_that_goes_with_length_is_named(warned: Warned) -> None:
 
 def test_a_cost_that_is_the_same_for_each_step_is_none_of_them(warned: Warned) -> None:
     assert warned(ppo=varied("ppo", components={"step_cost": -0.1})) == {}
+
+
+def test_where_texts_are_written_their_length_in_tokens_counts(warned: Warned) -> None:
+    found = warned(ppo=[wrote(row, tokens=3 + row % 9, pay=row % 9) for row in range(400)])
+    warning = found["length_correlation"]
+    assert warning["message"] == "overlap goes with the length of what is written"
+    assert "r = 1.00 with the number of tokens over 300 episodes of ppo" in warning["detail"]
+    assert warning["filter"]["sort"] == "-component:overlap"
+
+
+def test_the_longest_texts_come_first_where_they_are_paid_least(warned: Warned) -> None:
+    found = warned(ppo=[wrote(row, tokens=3 + row % 9, pay=-(row % 9)) for row in range(99)])
+    assert "r = -1.00" in found["length_correlation"]["detail"]
+    assert found["length_correlation"]["filter"]["sort"] == "component:overlap"
+
+
+def test_without_tokens_the_length_in_characters_counts(warned: Warned) -> None:
+    made = [wrote(row, tokens=0, pay=row % 9) for row in range(30)]
+    assert "with the number of characters" in warned(ppo=made)["length_correlation"]["detail"]
+
+
+@pytest.mark.parametrize("pay", [lambda row: row * 7 % 11, lambda row: -0.1 * (3 + row % 9)])
+def test_texts_paid_by_something_else_or_by_the_token_cause_no_warning(
+    warned: Warned, pay: Callable[[int], float]
+) -> None:
+    made = [wrote(row, tokens=3 + row % 9, pay=pay(row)) for row in range(99)]
+    assert "length_correlation" not in warned(ppo=made)
 
 
 def test_a_component_that_never_varies_is_named(warned: Warned) -> None:
