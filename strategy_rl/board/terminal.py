@@ -97,7 +97,7 @@ def _cells(head: Head) -> list[str]:
         _signed(head["return"]),
         str(head["length"]),
         _decimal(head["value_error"]),
-        _decimal(head["least_probability"]),
+        _probability(head["least_probability"]),
         _cut("; ".join(actions), 60),
     ]
 
@@ -167,7 +167,7 @@ def _probabilities(step: Mapping[str, Any]) -> str:
     names = step.get("legal_names") or step.get("legal_actions") or range(len(given))
     pairs = [(p, n) for p, n in zip(given, names, strict=False) if number_of(p) is not None]
     most = sorted(pairs, key=lambda pair: -pair[0])[:_FEW]
-    return ", ".join(f"{_shown(name)} {p:.3f}" for p, name in most)
+    return ", ".join(f"{_shown(name)} {_probability(p)}" for p, name in most)
 
 
 def _components(step: Mapping[str, Any]) -> str:
@@ -185,6 +185,15 @@ def _signed(value: Any) -> str:
 def _decimal(value: Any) -> str:
     number = number_of(value)
     return "-" if number is None else f"{number:.3f}"
+
+
+def _probability(value: Any) -> str:
+    """Three decimals; below 0.001 as 2e-5, so that small ones can be told apart."""
+    number = number_of(value)
+    if number is None or not 0 < number < 0.001:
+        return _decimal(value)
+    digit, exponent = f"{number:.0e}".split("e")
+    return f"{digit}e{int(exponent)}"
 
 
 def _shown(value: Any) -> str:

@@ -32,6 +32,14 @@ def test_one_episode_is_shown_in_full(tmp_path: Path) -> None:
     assert "advantage +0.300, entropy +1.040" in " ".join(text.split())  # it is wrapped
 
 
+def test_small_probabilities_can_be_told_apart(tmp_path: Path) -> None:
+    rare = {"probabilities": [2e-5, 0.99948, 0.0005]}
+    run = write_run(tmp_path, ppo=[episode("ppo", 0, [step(0, **rare)])])
+    assert episodes_text(run, sort="row").splitlines()[1].split()[7] == "2e-5"
+    shown = episodes_text(run, policy="ppo", row=0)
+    assert "candidate 1 0.999, hand_over 5e-4, candidate 0 2e-5" in " ".join(shown.split())
+
+
 def test_a_training_episode_says_why_it_was_kept(tmp_path: Path) -> None:
     text = episodes_text(write_lines(tmp_path, rollout()), policy="policy", row=2)
     assert "kept as worst, surprising of 64 episodes of its rollout" in text.splitlines()

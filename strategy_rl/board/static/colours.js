@@ -2,6 +2,8 @@
  * Which colour stands for what; the colours themselves are in style.css, for light and dark.
  */
 
+import { known } from "./format.js";
+
 const HUES = 8;
 
 /** The colour of the i-th of several names. */
@@ -15,7 +17,7 @@ export function wash(colour, share) {
 
 /** Blue above 0, orange below; `most` is as strong as it gets. */
 export function twoSided(value, most) {
-  if (value === null || value === undefined || most === 0) return "transparent";
+  if (!known(value) || most === 0) return "transparent";
   return wash(value < 0 ? "var(--down)" : "var(--up)", (0.75 * Math.abs(value)) / most);
 }
 

@@ -4,7 +4,17 @@
 
 import { bar } from "./charts.js";
 import { h } from "./dom.js";
-import { counted, known, moment, NOTHING, number, signed, spaced, whole } from "./format.js";
+import {
+  counted,
+  known,
+  moment,
+  NOTHING,
+  number,
+  probability,
+  signed,
+  spaced,
+  whole,
+} from "./format.js";
 
 /** The columns in which one of the episodes has something, and the one that is sorted by. */
 export function columnsOf(ctx, heads) {
@@ -54,7 +64,7 @@ function allColumns(ctx) {
       title: "least p",
       first: "least_probability",
       of: (head) => head.least_probability,
-      show: (head) => number(head.least_probability),
+      show: (head) => probability(head.least_probability),
       help: "probability of the least likely action that was taken",
     },
     ...(ctx.info.components ?? []).map(sum),

@@ -5,7 +5,7 @@
 import { ask } from "./api.js";
 import { lines, room } from "./charts.js";
 import { h, link, panel } from "./dom.js";
-import { moment, number, plural, signed, whole } from "./format.js";
+import { known, moment, number, plural, probability, signed, whole } from "./format.js";
 import { neighbours } from "./neighbours.js";
 import { marksLegend } from "./options.js";
 import { renderedEpisode } from "./renderers.js";
@@ -65,7 +65,7 @@ function facts({ head, gamma, gae_lambda: lambda, final_value: after }) {
     ["V after the cut", head.terminated || after === null ? null : number(after)],
     ["kept as", head.selection && keptAs(head.selection)],
     ["|V\u2212R|", head.value_error === null ? null : number(head.value_error)],
-    ["least p", head.least_probability === null ? null : number(head.least_probability)],
+    ["least p", head.least_probability === null ? null : probability(head.least_probability)],
     ["\u03b3", number(gamma, 2)],
     ["\u03bb", number(lambda, 2)],
     ["group", head.group],
@@ -101,7 +101,7 @@ function valuePanel({ steps }) {
     series("value", "var(--hue-0)", "value"),
     series("return to go", "var(--hue-1)", "return_to_go"),
   ];
-  const valued = steps.some((step) => step.value !== null && step.value !== undefined);
+  const valued = steps.some((step) => known(step.value));
   return panel(
     "Value against return to go",
     lines({ width: room(2), height: 190, ticks, series: valued ? both : both.slice(1) }),

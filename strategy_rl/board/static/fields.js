@@ -3,7 +3,7 @@
  */
 
 import { h } from "./dom.js";
-import { number, spaced } from "./format.js";
+import { known, number, spaced } from "./format.js";
 
 const SHOWN_NUMBERS = 12;
 
@@ -27,7 +27,7 @@ export function firstText(value) {
 }
 
 function readable(value) {
-  if (value === null || value === undefined) return h("span", { class: "muted" }, "none");
+  if (!known(value)) return h("span", { class: "muted" }, "none");
   if (typeof value === "string") return h("div", { class: "prose" }, value || "(empty)");
   if (typeof value !== "object")
     return typeof value === "number" ? plainNumber(value) : String(value);

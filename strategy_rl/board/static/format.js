@@ -10,7 +10,7 @@ export const known = (value) => value !== null && value !== undefined;
 
 /** Three decimals, fewer for large numbers; a dash for null. */
 export function number(value, digits = 3) {
-  if (value === null || value === undefined) return NOTHING;
+  if (!known(value)) return NOTHING;
   const size = Math.abs(value);
   const places = size >= 1000 ? 0 : size >= 100 ? Math.min(digits, 1) : digits;
   return value
@@ -25,12 +25,15 @@ export function signed(value, digits = 3) {
   return value > 0 && /[1-9]/.test(text) ? `+${text}` : text;
 }
 
-export function whole(value) {
-  return value === null || value === undefined ? NOTHING : value.toLocaleString("en-US");
-}
+/** Three decimals; below 0.001 as 2e-5, so that small ones can be told apart. */
+export const probability = (p) =>
+  known(p) && p > 0 && p < 0.001 ? p.toExponential(0) : number(p);
+
+export const whole = (value) => (known(value) ? value.toLocaleString("en-US") : NOTHING);
 
 export function percent(share) {
-  return share === null || share === undefined ? NOTHING : `${Math.round(100 * share)}%`;
+  if (!known(share)) return NOTHING;
+  return share > 0 && share < 0.005 ? "<1%" : `${Math.round(100 * share)}%`;
 }
 
 /** "1 episode", "2 episodes". */
@@ -48,10 +51,9 @@ export function short(text, length = 80) {
 export const spaced = (name) => String(name).replaceAll("_", " ");
 
 /** "ppo 12"; the stage alone where an iteration says nothing. */
-export function moment(point) {
-  return point.stage === "evaluation" && !point.iteration
-    ? point.stage
-    : `${point.stage} ${point.iteration}`;
+export function moment({ stage, iteration }) {
+  const silent = !known(iteration) || (stage === "evaluation" && iteration === 0);
+  return silent ? (stage ?? NOTHING) : `${stage ?? "iteration"} ${iteration}`;
 }
 
 /** "T 0 ×3 · keywords ×2", most frequent first. */

@@ -3,7 +3,7 @@
  */
 
 import { h } from "./dom.js";
-import { known, number, spaced } from "./format.js";
+import { known, probability, spaced } from "./format.js";
 
 const SHOWN = 8;
 
@@ -44,7 +44,7 @@ export function optionTable(step, factors) {
 /** What an action says: the candidate's text, or the action's name. */
 export function said(step, action, name) {
   const text = Number.isInteger(action) ? step.observation?.candidates?.[action] : undefined;
-  return text ?? name ?? (action === null || action === undefined ? "" : String(action));
+  return text ?? name ?? (known(action) ? String(action) : "");
 }
 
 /** The first few options and all that somebody chose; a button shows the rest. */
@@ -113,7 +113,7 @@ function optionRow({ marks, name, text, kind, p, reference }) {
       kind && h("span", { class: "tag" }, kind),
     ),
     known(p) && h("td", { class: "share" }, meter(p, reference)),
-    h("td", {}, known(p) ? number(p) : ""),
+    h("td", {}, known(p) ? probability(p) : ""),
   );
 }
 
@@ -148,6 +148,6 @@ function choicesOnly(step) {
 }
 
 function plainAction(action) {
-  if (action === null || action === undefined) return null;
+  if (!known(action)) return null;
   return typeof action === "string" ? action : JSON.stringify(action);
 }

@@ -5,7 +5,7 @@
 import { ask } from "./api.js";
 import { bar } from "./charts.js";
 import { h, link, table } from "./dom.js";
-import { moment, NOTHING, number, signed, spaced } from "./format.js";
+import { known, moment, probability, signed, spaced } from "./format.js";
 import { said } from "./options.js";
 
 /** @param {{run: string, key: string | number}} a the earlier one; `b` likewise. */
@@ -65,7 +65,7 @@ function side(step) {
 function chosen(step) {
   const at = step.legal_actions ? step.legal_actions.indexOf(step.action) : step.action;
   const p = step.probabilities?.[at];
-  return p !== undefined && p !== null && h("span", { class: "muted" }, `p ${number(p)}`);
+  return known(p) && h("span", { class: "muted" }, `p ${probability(p)}`);
 }
 
 function componentTable(one, other) {
@@ -76,7 +76,7 @@ function componentTable(one, other) {
     ...names.map((name) => [spaced(name), one.components?.[name], other.components?.[name]]),
     ["return", one.return, other.return],
   ];
-  const gains = lines.map(([, a, b]) => (a ?? 0) * -1 + (b ?? 0));
+  const gains = lines.map(([, a, b]) => (b ?? 0) - (a ?? 0));
   const most = Math.max(...gains.map(Math.abs));
   const titles = [["component", "text"], ["before"], ["after"], ["difference"], [""]];
   const rows = lines.map(([name, a, b], i) =>
@@ -84,8 +84,8 @@ function componentTable(one, other) {
       "tr",
       { class: i === names.length ? "sum" : "" },
       h("td", { class: "text" }, name),
-      h("td", {}, a === undefined ? NOTHING : signed(a)),
-      h("td", {}, b === undefined ? NOTHING : signed(b)),
+      h("td", {}, signed(a)),
+      h("td", {}, signed(b)),
       h("td", {}, signed(gains[i])),
       h("td", {}, bar(gains[i], most)),
     ),

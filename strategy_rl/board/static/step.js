@@ -4,7 +4,7 @@
 
 import { h } from "./dom.js";
 import { fieldList, firstText } from "./fields.js";
-import { number, short, signed } from "./format.js";
+import { known, number, short, signed } from "./format.js";
 import { optionTable, said } from "./options.js";
 import { tokenView } from "./tokens.js";
 import { partsOf, waterfall } from "./waterfall.js";
@@ -59,14 +59,12 @@ export function stepCard(ctx, { steps, renderer }, i) {
 
 function figure(step, [sign, name, meaning, show]) {
   const value = step[name];
-  if (value === undefined || value === null) return null;
-  return h("span", { title: meaning }, h("em", {}, sign), show(value));
+  return known(value) && h("span", { title: meaning }, h("em", {}, sign), show(value));
 }
 
 function agreement(step) {
-  if (step.expert_action === null || step.expert_action === undefined) return null;
+  if (!known(step.expert_action) || typeof step.expert_action === "string") return null;
   const agrees = JSON.stringify(step.expert_action) === JSON.stringify(step.action);
-  if (typeof step.expert_action === "string") return null;
   return h(
     "span",
     { class: agrees ? "tag" : "tag differs" },
