@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from strategy_rl.board.episode import steps_in
 from strategy_rl.board.faults import RequestError
+from strategy_rl.board.heads import Head
 from strategy_rl.board.index import Entry, read_many
+from strategy_rl.board.moments import Moment, moments_of
 
 MAPS = ("iteration", "kind", "policy", "row", "step")
 MAX_ACTIONS, MAX_ROWS, MAX_READ = 40, 200, 2000
 OTHER = "other"
 
 Counts = Mapping[tuple[Any, str], int]  # by row and action
+RowOf = Callable[[Head], Hashable]
+Moments = Mapping[tuple[str | None, int | None], Moment]
 
 
 class Decision(NamedTuple):
@@ -28,12 +33,16 @@ class Decision(NamedTuple):
 def action_map(entries: Sequence[Entry], by: str) -> dict[str, Any]:
     """How often each action was taken, one row a value of `by`.
 
+    Iterations are put together into ranges: a row is then a stage and an iteration, or a range of
+    them, as a list of episodes is filtered.
+
     Steps are read for `by=step` and for the expert's actions, so of at most 2000 episodes: with
     more, `by=step` counts the first, and the expert's actions are None.
 
     Returns:
-        `rows`, `actions`, `counts` and `expert_counts`, a list a row; `episodes`, how many there
-        are, and `read`, of how many the steps were read.
+        `rows`, `actions`, `counts` and `expert_counts`, a list a row; `left_out`, how many rows
+        there are beyond the 200 shown; `episodes`, how many there are, and `read`, of how many the
+        steps were read.
 
     Raises:
         RequestError: `by` is none of the five.
@@ -41,14 +50,18 @@ def action_map(entries: Sequence[Entry], by: str) -> dict[str, Any]:
     if by not in MAPS:
         raise RequestError(f"by: got {by!r}, expected one of {', '.join(MAPS)}")
     by_step = by == "step"
+    moments = moments_of(entry.head for entry in entries) if by == "iteration" else {}
+    row_of = _row_getter(by, moments)
     read = entries[:MAX_READ] if by_step or len(entries) <= MAX_READ else []
-    decisions = list(_decisions(read, by))
-    taken = Counter((d.row, d.action) for d in decisions) if by_step else _taken(entries, by)
+    decisions = list(_decisions(read, None if by_step else row_of))
+    taken = Counter((d.row, d.action) for d in decisions) if by_step else _taken(entries, row_of)
     expert = Counter((d.row, d.expert) for d in decisions if d.expert is not None)
-    rows, names = _rows(row for row, _ in taken), _names(taken, expert)
+    found, names = _rows((row for row, _ in taken), moments), _names(taken, expert)
+    rows = found[:MAX_ROWS]
     return {
         "by": by,
-        "rows": rows,
+        "rows": [row.filters() if isinstance(row, Moment) else row for row in rows],
+        "left_out": len(found) - len(rows),
         "actions": names,
         "counts": _table(taken, rows, names),
         "expert_counts": _table(expert, rows, names) if expert else None,
@@ -57,19 +70,26 @@ def action_map(entries: Sequence[Entry], by: str) -> dict[str, Any]:
     }
 
 
-def _taken(entries: Iterable[Entry], by: str) -> Counter[tuple[Any, str]]:
+def _row_getter(by: str, moments: Moments) -> RowOf:
+    if by == "iteration":
+        return lambda head: moments[head["stage"], head["iteration"]]
+    return itemgetter(by)
+
+
+def _taken(entries: Sequence[Entry], row_of: RowOf) -> Counter[tuple[Any, str]]:
     counts: Counter[tuple[Any, str]] = Counter()
     for entry in entries:
-        row = entry.head[by]
+        row = row_of(entry.head)
         for name, count in entry.head["actions"].items():
             counts[row, name] += int(count)
     return counts
 
 
-def _decisions(entries: Sequence[Entry], by: str) -> Iterator[Decision]:
+def _decisions(entries: Sequence[Entry], row_of: RowOf | None) -> Iterator[Decision]:
+    """Of each step; its place in the episode is the row unless `row_of` names one."""
     for entry, episode in zip(entries, read_many(list(entries)), strict=True):
         for place, step in enumerate(steps_in(episode)):
-            row = place if by == "step" else entry.head[by]
+            row = row_of(entry.head) if row_of else place
             yield Decision(row, str(step.get("action_name")), expert_of(step))
 
 
@@ -84,12 +104,15 @@ def expert_of(step: Mapping[str, Any]) -> str | None:
     return None if action is None else str(action)
 
 
-def _rows(rows: Iterable[Any]) -> list[Any]:
-    """Distinct, numbers by size, names in order of appearance, at most 200."""
+def _rows(rows: Iterable[Any], moments: Moments) -> list[Any]:
+    """Distinct: moments in the order of training, numbers by size, names as they appear."""
     found = list(dict.fromkeys(rows))
-    if all(row is None or isinstance(row, int) for row in found):
+    if moments:
+        places = {moment: place for place, moment in enumerate(moments.values())}
+        found.sort(key=places.__getitem__)
+    elif all(row is None or isinstance(row, int) for row in found):
         found.sort(key=lambda row: (row is None, row))
-    return found[:MAX_ROWS]
+    return found
 
 
 def _names(taken: Counts, expert: Counts) -> list[str]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from strategy_rl.board.catalog import RunIndex
 from strategy_rl.board.faults import RequestError
 from strategy_rl.board.heads import RANDOM, REASONS, Head, reasons_of
 from strategy_rl.board.index import Entry
+from strategy_rl.board.params import Params, number, whole, wholes
 from strategy_rl.board.search import containing
 
-Params = Mapping[str, str]
 Item = TypeVar("Item")
 
 MAX_PAGE = 1000
@@ -21,7 +20,6 @@ COMPONENT = "component:"
 RETURN = "return"
 
 _TEXTS = ("stage", "split", "policy", "kind")
-_WHOLES = ("iteration", "row")
 
 
 def select(run: RunIndex, params: Params) -> list[Entry]:
@@ -34,9 +32,12 @@ def select(run: RunIndex, params: Params) -> list[Entry]:
     for name in _TEXTS:
         if wanted := params.get(name):
             entries = [e for e in entries if e.head[name] == wanted]
-    for name in _WHOLES:
-        if (number := whole(params, name)) is not None:
-            entries = [e for e in entries if e.head[name] == number]
+    if (row := whole(params, "row")) is not None:
+        entries = [e for e in entries if e.head["row"] == row]
+    if (iterations := wholes(params, "iteration")) is not None:
+        first, last = iterations
+        known = [e for e in entries if e.head["iteration"] is not None]
+        entries = [e for e in known if first <= e.head["iteration"] <= last]
     if action := params.get("action"):
         entries = [e for e in entries if action in e.head["actions"]]
     if reason := params.get("selected"):
@@ -101,41 +102,6 @@ def value_getter(column: str) -> Callable[[Head], Any]:
         expected = ", ".join(SORTS)
         raise RequestError(f"sort: got {column!r}, expected {expected} or {COMPONENT}NAME")
     return lambda head: head[column]
-
-
-def whole(params: Params, name: str, *, least: int | None = None) -> int | None:
-    """A whole number among the parameters, or None where it is not given.
-
-    Raises:
-        RequestError: It is none, or less than `least`.
-    """
-    given = params.get(name)
-    if not given:
-        return None
-    sign_less = given.removeprefix("-")
-    number = int(given) if sign_less.isascii() and sign_less.isdigit() and len(given) < 18 else None
-    if number is None or (least is not None and number < least):
-        limit = "" if least is None else f" of at least {least}"
-        raise RequestError(f"{name}: got {given!r}, expected a whole number{limit}")
-    return number
-
-
-def number(params: Params, name: str) -> float | None:
-    """A finite number among the parameters, or None where it is not given.
-
-    Raises:
-        RequestError: It is none.
-    """
-    given = params.get(name)
-    if not given:
-        return None
-    try:
-        value = float(given)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise RequestError(f"{name}: got {given!r}, expected a number")
-    return value
 
 
 def _selected(entries: list[Entry], reason: str) -> list[Entry]:

@@ -15,16 +15,9 @@ from strategy_rl.board.figures import curve, histogram
 from strategy_rl.board.heads import number_of
 from strategy_rl.board.index import Entry, read_whole
 from strategy_rl.board.maps import action_map
+from strategy_rl.board.params import Params, whole
 from strategy_rl.board.probes import probes_of
-from strategy_rl.board.queries import (
-    RETURN,
-    Params,
-    page_of,
-    sample,
-    select,
-    value_getter,
-    whole,
-)
+from strategy_rl.board.queries import RETURN, page_of, sample, select, value_getter
 from strategy_rl.board.renderers import renderer_of
 from strategy_rl.board.warnings import warnings_of
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from recorded import episode, evaluated, rollout, step, write_lines, write_run
 
+from strategy_rl.board import maps
 from strategy_rl.board.catalog import Catalog
 from strategy_rl.board.export import CHUNK, export_board
 from strategy_rl.board.frontend import json_bytes
@@ -23,6 +24,7 @@ const found = [];
 for (const [route, params] of JSON.parse(asked)) found.push(await answer(read, route, params));
 console.log(JSON.stringify(found));
 """
+ROWS = maps.MAX_ROWS + 3
 SIDES = {"run_a": "a", "run_b": "b/seed-1", "policy_a": "sft", "policy_b": "ppo"}
 QUESTIONS: list[tuple[str, dict[str, str]]] = [
     ("runs", {}),
@@ -48,6 +50,13 @@ QUESTIONS: list[tuple[str, dict[str, str]]] = [
     ("map", {"by": "kind", "policy": "ppo"}),
     ("map", {"by": "step"}),
     ("map", {"by": "row", "split": "test"}),
+    ("map", {"by": "iteration", "iteration": "7-45"}),
+    ("map", {"by": "iteration", "stage": "sft"}),
+    ("episodes", {"iteration": "3"}),
+    ("episodes", {"iteration": "3-14"}),
+    ("episodes", {"iteration": "50-"}),
+    ("histogram", {"iteration": "-2-3"}),
+    ("compare", {**SIDES, "policy_a": "ppo", "iteration_a": "0", "iteration_b": "1-40"}),
     ("compare", SIDES),
     ("compare", {**SIDES, "changed": "1", "sort": "row", "split": "test"}),
     ("compare", {**SIDES, "sort": "gain", "size": "2"}),
@@ -57,8 +66,12 @@ QUESTIONS: list[tuple[str, dict[str, str]]] = [
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     folder = tmp_path / "runs"
-    evaluated(folder / "a", rows=2 * CHUNK + 1)
-    probes = [episode("ppo", 1, [step(0, i)], split="probe", iteration=i) for i in (0, 5)]
+    evaluated(folder / "a", rows=ROWS)
+    probes = [
+        episode("ppo", 1, [step((i or 0) % 3)], split="probe", stage=stage, iteration=i)
+        for stage, iterations in (("sft", (1, 2, None)), ("ppo", range(60)))
+        for i in iterations
+    ]
     write_lines(write_run(evaluated(folder / "b" / "seed-1"), probe=probes), rollout())
     return folder
 
@@ -74,7 +87,7 @@ def test_an_export_answers_as_the_server_does(runs: Path, tmp_path: Path) -> Non
         for run in (["a"] if route == "episode" else ["a", "b/seed-1"])
     ]
     out = tmp_path / "out"
-    assert export_board(runs, out) == 2 * (2 * CHUNK + 1) + 14 + 4
+    assert export_board(runs, out) == 2 * ROWS + 12 + 63 + 4
     script = tmp_path / "ask.mjs"
     script.write_text(ASK)
     command = ["node", str(script), str(out), json.dumps(asked)]

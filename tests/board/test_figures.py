@@ -154,7 +154,7 @@ def test_a_curve_has_the_mean_return_of_each_point(tab: Any) -> None:
         ("kind", ["even", "odd"], [[6, 0], [3, 3]], [[6, 0], [6, 0]]),
         ("step", [0, 1], [[6, 0], [3, 3]], [[6, 0], [6, 0]]),
         ("policy", ["ppo"], [[9, 3]], [[12, 0]]),
-        ("iteration", [0], [[9, 3]], [[12, 0]]),
+        ("iteration", [{"stage": "evaluation", "iteration": 0}], [[9, 3]], [[12, 0]]),
     ],
 )
 def test_a_map_counts_actions_and_the_experts(

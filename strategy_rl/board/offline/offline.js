@@ -1,10 +1,11 @@
 /**
  * The Policy tab without a server: answers the plugin's routes from files under data/.
  *
- * As queries.py, compare.py, figures.py and maps.py; a test holds both to the same answers.
+ * As the server does; a test holds both to the same answers.
  */
 
-import { answer, Refused } from "./answers.js";
+import { answer } from "./answers.js";
+import { Refused } from "./select.js";
 
 const fetchFile = globalThis.fetch;
 const dark = window.matchMedia("(prefers-color-scheme: dark)");

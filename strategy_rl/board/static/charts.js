@@ -14,16 +14,22 @@ export const room = (panels) => (window.innerWidth - 46 - 12 * (panels - 1)) / p
  * Lines over places on a shared axis.
  * @param {{x: number, label: string}[]} ticks of the horizontal axis.
  * @param {{name: string, style: string, points: {x: number, y: number | null, title: string,
- *   onclick?: () => void, here?: boolean}[]}[]} series `style` is a CSS colour.
+ *   onclick?: () => void}[], behind?: {x: number, y: number}[]}[]} series `style` is a CSS colour,
+ *   `behind` a pale line under the points.
  */
 export function lines({ width, height, ticks, series }) {
-  const points = series.flatMap((one) => one.points).filter((point) => point.y !== null);
+  const points = series
+    .flatMap((one) => [...one.points, ...(one.behind || [])])
+    .filter((point) => point.y !== null);
   if (points.length === 0) return h("p", { class: "muted" }, "Nothing recorded to draw.");
   const across = scale(extent(points.map((p) => p.x)), MARGIN.left + 6, width - MARGIN.right - 6);
   const up = scale(extent(points.map((p) => p.y)), height - MARGIN.bottom, MARGIN.top);
   const frame = [...sideTicks(up, width), ...footTicks(ticks, across, height)];
-  const drawn = series.map((one) => line(one, across, up));
-  return h("figure", {}, svg(width, height, frame, drawn), legend(series));
+  const pale = series.map(({ behind, style }) => behind && path(behind, across, up, style, "pale"));
+  const paths = series.map(({ points, style }) => path(points, across, up, style));
+  const dots = series.flatMap((one) => dotsOf(one, across, up));
+  const marks = [dots.map(({ around }) => around), dots.map(({ dot }) => dot)]; // dots are on top
+  return h("figure", {}, svg(width, height, frame, pale, paths, marks), legend(series));
 }
 
 /** Bars over bins; each calls its `onclick`, if it has one. */
@@ -59,19 +65,27 @@ export function bar(value, most) {
   return h("span", { class: "twoway" }, h("i", { class: value < 0 ? "down" : "up", style }));
 }
 
-function line({ style, points }, across, up) {
+/** The points of a line: what catches the pointer around each, and what is seen of it. */
+function dotsOf({ style, points }, across, up) {
   const known = points.filter((point) => point.y !== null);
-  const path = known.map((p, i) => `${i ? "L" : "M"}${across(p.x)},${up(p.y)}`).join("");
-  const dots = known.map((p) =>
-    s(
-      "g",
-      { class: p.onclick ? "dot press" : "dot", ...(p.onclick ? pressable(p.onclick) : {}) },
-      s("title", {}, p.title),
-      s("circle", { cx: across(p.x), cy: up(p.y), r: 8, class: "catch" }),
-      s("circle", { cx: across(p.x), cy: up(p.y), r: p.here ? 5 : 3, style: { fill: style } }),
-    ),
-  );
-  return [s("path", { d: path, class: "line", style: { stroke: style } }), dots];
+  const gap = (across(known.at(-1)?.x) - across(known[0]?.x)) / (known.length - 1);
+  const reach = Math.max(3, Math.min(8, gap / 2 || 8)); // not into the middle of a neighbour
+  return known.map(({ x, y, title, onclick }) => {
+    const [cx, cy] = [across(x), up(y)];
+    const seen = s("circle", { cx, cy, r: Math.min(3, reach), style: { fill: style } });
+    const props = onclick ? { class: "dot press", ...pressable(onclick) } : { class: "dot" };
+    const dot = s("g", props, s("title", {}, title), seen);
+    const near = (is) => () => dot.classList.toggle("near", is);
+    const hover = { onmouseenter: near(true), onmouseleave: near(false) };
+    const around = { cx, cy, r: reach, class: onclick ? "catch press" : "catch", onclick, ...hover };
+    return { dot, around: s("circle", around, s("title", {}, title)) };
+  });
+}
+
+function path(points, across, up, style, kind = "") {
+  const known = points.filter((point) => point.y !== null);
+  const d = known.map((p, i) => `${i ? "L" : "M"}${across(p.x)},${up(p.y)}`).join("");
+  return s("path", { d, class: `line ${kind}`, style: { stroke: style } });
 }
 
 function legend(series) {
@@ -118,12 +132,16 @@ function extent(values) {
 }
 
 function roundTicks([low, high]) {
-  const rough = (high - low || 1) / 4;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((n) => n * power).find((n) => n >= rough);
+  const step = roundStep((high - low || 1) / 4);
   const ticks = [];
   for (let k = Math.ceil(low / step); k * step <= high; k++) ticks.push(k * step);
   return ticks;
+}
+
+/** 1, 2 or 5 times a power of ten, no less than `rough`. */
+export function roundStep(rough) {
+  const power = 10 ** Math.floor(Math.log10(rough));
+  return [1, 2, 5, 10].map((n) => n * power).find((n) => n >= rough);
 }
 
 const decimals = ([low, high]) => Math.max(0, 1 - Math.floor(Math.log10(high - low || 1)));

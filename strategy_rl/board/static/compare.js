@@ -7,6 +7,7 @@ import { bar } from "./charts.js";
 import { empty, h, pressable, table } from "./dom.js";
 import { counted, known, NOTHING, number, plural, short, signed, whole } from "./format.js";
 import { rowKeys } from "./keys.js";
+import { pageButtons } from "./pages.js";
 import { pairDetail } from "./pair.js";
 import { sampleNote } from "./sample.js";
 import { sideControls, sidesOf } from "./sides.js";
@@ -35,16 +36,14 @@ export async function compare(ctx) {
   const body = open ? await opened(ctx, asked, open) : list(ctx, asked, found);
   const selected = found.pairs.some((pair) => pair.a.selection || pair.b.selection);
   const note = selected && sampleNote(ctx);
-  const node = h("div", {}, controls, summary(ctx, found, page), note, body);
+  const node = h("div", {}, controls, summary(ctx, found), note, body);
   const show = (pair) => ctx.go({ pair });
   return { node, keys: rowKeys(found.pairs.map(nameOf), ctx.params.pair, show) };
 }
 
 const nameOf = (pair) => `${pair.a.key}:${pair.b.key}`;
 
-function summary(ctx, found, page) {
-  const turn = (to) => () => ctx.go({ page: to || null, pair: null }, { replace: true });
-  const last = Math.ceil(found.total / SIZE) - 1;
+function summary(ctx, found) {
   return h(
     "div",
     { class: "pager" },
@@ -54,10 +53,7 @@ function summary(ctx, found, page) {
       `${plural(found.rows_in_common, "row")} in common, ${whole(found.changed)} changed`,
     ),
     h("span", {}, "mean difference ", h("strong", {}, signed(found.mean_difference))),
-    last > 0 && [
-      h("button", { disabled: page === 0, onclick: turn(page - 1) }, "Previous"),
-      h("button", { disabled: page >= last, onclick: turn(page + 1) }, "Next"),
-    ],
+    pageButtons(ctx, found),
   );
 }
 

@@ -2,13 +2,14 @@
  * The learning curve, and what the evaluations gave. Each point opens its episodes.
  */
 
-import { bar, lines, room } from "./charts.js";
+import { bar, lines, room, roundStep } from "./charts.js";
 import { palette } from "./colours.js";
 import { empty, h, panel, pressable, table } from "./dom.js";
 import { moment, number, plural, signed, whole } from "./format.js";
 import { NO_FILTERS } from "./place.js";
 
 const FINAL = "evaluation";
+const DOT_ROOM = 10; // pixels from one point to the next, so that each can be hit
 
 /** @param {object[]} points of /curve. */
 export function curvePanels(ctx, points) {
@@ -29,25 +30,64 @@ function curvePanel(ctx, points) {
   const stages = ctx.info.stages ?? [];
   const order = (point) => stages.indexOf(point.stage) * 1e9 + (point.iteration ?? 0);
   const sorted = [...points].sort((a, b) => order(a) - order(b));
-  const moments = [...new Set(sorted.map(moment))];
-  const groups = grouped(sorted);
+  const moments = [...new Map(sorted.map((point) => [moment(point), point])).entries()];
+  const places = new Map(moments.map(([name], x) => [name, x]));
+  const width = room(1);
+  const size = Math.ceil(moments.length / (width / DOT_ROOM));
+  const groups = grouped(sorted, seriesOf);
   const colour = palette([...groups.keys()]);
+  const at = (point) => ({ x: places.get(moment(point)), y: point.mean_return });
   const series = [...groups].map(([name, all]) => ({
     name,
     style: colour(name),
-    points: all.map((point) => ({
-      x: moments.indexOf(moment(point)),
-      y: point.mean_return,
-      onclick: () => ctx.go(placeOf(point)),
-      title: titleOf(name, point),
-    })),
+    behind: size > 1 && all.map(at),
+    points: together(all, size).map((some) => dot(ctx, name, some, places)),
   }));
-  const every = Math.ceil(moments.length / 12);
-  const ticks = moments.map((label, x) => ({ x, label })).filter((_, i) => i % every === 0);
+  const many = `a point is the mean of up to ${size} iterations and opens their episodes`;
   return panel(
-    "Mean return during training; a point opens its episodes",
-    lines({ width: room(1), height: 230, ticks, series }),
+    `Mean return during training; ${size > 1 ? many : "a point opens its episodes"}`,
+    lines({ width, height: 230, ticks: ticksOf(moments), series }),
   );
+}
+
+/** Points whose iterations are in the same range of `size`, as far as they are of one stage. */
+function together(points, size) {
+  const range = ({ stage, iteration }) => `${stage} ${Math.floor((iteration ?? 0) / size)}`;
+  return [...grouped(points, range).values()];
+}
+
+function dot(ctx, name, some, places) {
+  const [first, last] = [some[0], some.at(-1)];
+  const one = { ...first, ...meanOf(some) };
+  if (some.length > 1) one.iteration = `${first.iteration}-${last.iteration}`;
+  return {
+    x: (places.get(moment(first)) + places.get(moment(last))) / 2,
+    y: one.mean_return,
+    onclick: () => ctx.go(placeOf(one)),
+    title: titleOf(name, one),
+  };
+}
+
+/** Of all that were played, or else recorded, at some points. */
+function meanOf(points) {
+  const sum = (of) => points.reduce((total, point) => total + of(point), 0);
+  const count = (point) => point.num_episodes ?? point.episodes;
+  return {
+    mean_return: sum((point) => count(point) * point.mean_return) / sum(count),
+    episodes: sum((point) => point.episodes),
+    num_episodes: points.every((point) => point.num_episodes) ? sum(count) : null,
+  };
+}
+
+/** A dozen labels at round iterations, none too near to the one before. */
+function ticksOf(moments) {
+  const step = roundStep(moments.length / 12);
+  const ticks = [];
+  moments.forEach(([label, { iteration }], x) => {
+    const near = ticks.length > 0 && x - ticks.at(-1).x < step / 2;
+    if ((iteration ?? 0) % step === 0 && !near) ticks.push({ x, label });
+  });
+  return ticks;
 }
 
 function finalPanel(ctx, points) {
@@ -82,10 +122,13 @@ function titleOf(name, { mean_return, episodes, num_episodes, ...point }) {
 
 const seriesOf = (point) => `${point.policy}, ${point.split}`;
 
-function grouped(points) {
+function grouped(points, nameOf) {
   const groups = new Map();
-  for (const point of points)
-    groups.set(seriesOf(point), [...(groups.get(seriesOf(point)) ?? []), point]);
+  for (const point of points) {
+    const name = nameOf(point);
+    if (!groups.has(name)) groups.set(name, []);
+    groups.get(name).push(point);
+  }
   return groups;
 }
 

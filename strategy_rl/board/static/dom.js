@@ -48,6 +48,19 @@ export function choice(id, label, choices, value, onchange) {
   return h("label", { class: "control" }, h("span", {}, label), select);
 }
 
+/** A labelled field to type into, which suggests `values`; `props` are the input's. */
+export function field(id, label, props, values = []) {
+  const list = values.length > 0 && `${id}-values`;
+  const options = values.map((value) => h("option", { value: String(value) }));
+  return h(
+    "label",
+    { class: "control" },
+    h("span", {}, label),
+    h("input", { id, list, autocomplete: "off", ...props }),
+    list && h("datalist", { id: list }, options),
+  );
+}
+
 /** A link that a plain click follows inside the tab, and others open elsewhere. */
 export function link(href, follow, props, ...children) {
   const onclick = (event) => {

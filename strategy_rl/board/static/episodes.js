@@ -6,6 +6,7 @@ import { ask } from "./api.js";
 import { columnsOf, heading } from "./columns.js";
 import { empty, h, link, table } from "./dom.js";
 import { plural, whole } from "./format.js";
+import { pageButtons } from "./pages.js";
 import { filtersOf, NO_FILTERS } from "./place.js";
 
 const SIZE = 100;
@@ -66,9 +67,8 @@ function row(ctx, columns, head, most) {
   return h("tr", { class: selected ? "press selected" : "press", onclick: open }, cells);
 }
 
-function pager(ctx, { total, page, size }) {
-  const turn = (to) => () => ctx.go({ page: to || null, key: null }, { replace: true });
-  const last = Math.ceil(total / size) - 1;
+function pager(ctx, found) {
+  const { total, page, size } = found;
   const from = page * size + 1;
   const to = Math.min(total, from + size - 1);
   const count =
@@ -79,10 +79,7 @@ function pager(ctx, { total, page, size }) {
     "div",
     { class: "pager" },
     h("span", { class: "total" }, count),
-    last > 0 && [
-      h("button", { disabled: page === 0, onclick: turn(page - 1) }, "Previous"),
-      h("button", { disabled: page >= last, onclick: turn(page + 1) }, "Next"),
-    ],
+    pageButtons(ctx, found),
     h("span", { class: "hint" }, "j / k select, Enter opens, / searches"),
   );
 }
@@ -93,6 +90,7 @@ function listKeys(ctx, rows, heads) {
     at = Math.max(0, Math.min(rows.length - 1, to));
     rows.forEach((one, i) => one.classList.toggle("selected", i === at));
     rows[at].scrollIntoView({ block: "nearest" });
+    ctx.note({ key: heads[at].key });
   };
   const open = () => at >= 0 && ctx.go({ view: "episode", key: heads[at].key });
   return { j: () => select(at + 1), k: () => select(at - 1), Enter: open };

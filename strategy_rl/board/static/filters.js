@@ -2,7 +2,7 @@
  * The bar of filters above every view that counts episodes.
  */
 
-import { choice, h } from "./dom.js";
+import { choice, field, h } from "./dom.js";
 import { short, spaced } from "./format.js";
 import { FILTERS, NO_FILTERS } from "./place.js";
 
@@ -12,7 +12,6 @@ const LISTS = [
   ["stage", "stages"],
   ["split", "splits"],
   ["policy", "policies"],
-  ["iteration", "iterations"],
   ["kind", "kinds"],
   ["selected", "reasons", "kept as"],
   ["action", "actions"],
@@ -23,13 +22,17 @@ const LISTS = [
 export function filterBar(ctx) {
   const set = (changes) => ctx.go({ ...changes, page: null, key: null }, { replace: true });
   const list = Object.fromEntries(LISTS.map((one) => [one[0], oneOf(ctx, set, ...one)]));
-  const { component, ...others } = list;
+  const { stage, split, policy, component, ...others } = list;
+  const { iterations = [] } = ctx.info;
   return h(
     "div",
     { class: "filters" },
-    field(ctx, set, "text", "text", { type: "search", placeholder: "press /", size: 16 }),
+    typed(ctx, set, "text", "text", { type: "search", placeholder: "press /", size: 16 }),
+    [stage, split, policy],
+    iterations.length > 0 &&
+      iterationField("filter-iteration", iterations, typing(ctx, set, "iteration")),
     Object.values(others),
-    field(ctx, set, "row", "row", { inputmode: "numeric", size: 4 }),
+    typed(ctx, set, "row", "row", { inputmode: "numeric", size: 4 }),
     range(ctx, set, "return", "return"),
     component,
     range(ctx, set, "component", "from"),
@@ -44,8 +47,15 @@ export function syncFilters(bar, params) {
     if (!input || input === document.activeElement) continue;
     input.value = params[name] ?? "";
     input.classList.toggle("set", name in params);
-    input.closest(".control").hidden = input.options?.length < 3 && !(name in params); // no choice
+    const choices = input.options ? input.options.length - 1 : input.list?.options.length;
+    input.closest(".control").hidden = choices < 2 && !(name in params);
   }
+}
+
+/** A field for an iteration or a range of them; suggests those that there are. */
+export function iterationField(id, iterations, props) {
+  const title = "one, as 12, a range, as 10-14, or 10- for 10 and more";
+  return field(id, "iteration", { size: 7, placeholder: "any", title, ...props }, iterations);
 }
 
 function oneOf(ctx, set, name, all, label = name) {
@@ -62,24 +72,20 @@ function oneOf(ctx, set, name, all, label = name) {
 
 function range(ctx, set, name, label) {
   const small = { inputmode: "decimal", size: 5 };
-  const low = field(ctx, set, `${name}_min`, label, { ...small, placeholder: "min" });
-  const high = field(ctx, set, `${name}_max`, "to", { ...small, placeholder: "max" });
+  const low = typed(ctx, set, `${name}_min`, label, { ...small, placeholder: "min" });
+  const high = typed(ctx, set, `${name}_max`, "to", { ...small, placeholder: "max" });
   return [low, high];
 }
 
-function field(ctx, set, name, label, props) {
+const typed = (ctx, set, name, label, props) =>
+  field(`filter-${name}`, label, { ...typing(ctx, set, name), ...props });
+
+function typing({ params }, set, name) {
   let timer = 0;
   const apply = (event) => set({ [name]: event.target.value.trim() || null });
   const oninput = (event) => {
     clearTimeout(timer);
     timer = setTimeout(() => apply(event), TYPING_MS);
   };
-  const input = h("input", {
-    id: `filter-${name}`,
-    autocomplete: "off",
-    value: ctx.params[name] ?? "",
-    oninput,
-    ...props,
-  });
-  return h("label", { class: "control" }, h("span", {}, label), input);
+  return { value: params[name] ?? "", oninput };
 }

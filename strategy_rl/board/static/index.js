@@ -38,6 +38,7 @@ const STATES = {
 const parts = { top: h("header"), bar: h("div"), main: h("main"), live: h("button") };
 let runs = [];
 let place = {};
+let drawn = {}; // the place that `parts.main` shows
 let turn = 0; // of the latest `show`; an older one that answers late is dropped
 let barOf = "";
 let keys = {};
@@ -49,7 +50,7 @@ export async function render() {
   followTheme();
   document.body.append(parts.top, parts.bar, parts.main);
   onKeys(() => keys);
-  onPlace(show);
+  onPlace(() => readPlace() && show(readPlace())); // null where another tab is open
   const version = await reload().catch(fail);
   parts.live.addEventListener("click", watch(version, reload, tellLive));
   tellLive("live");
@@ -59,23 +60,21 @@ async function reload() {
   forget();
   const answer = await ask("runs");
   runs = answer.runs;
-  await show();
+  await show(place.view ? place : (readPlace() ?? {}));
   return answer.version;
 }
 
-/** Shows the place in the address. */
-async function show() {
-  const asked = readPlace();
-  if (asked === null) return; // another tab is open
+/** Shows a place; of several that are asked for, the last. */
+async function show(asked) {
   const mine = ++turn;
-  const before = place;
   place = { ...asked, view: asked.view in VIEWS ? asked.view : "episodes" };
   place.run = asked.run ?? runs.find((run) => run.episodes)?.run ?? runs[0]?.run;
   showFrame();
-  const shown = await current().catch((error) => ({ node: troubled(error) }));
-  if (mine !== turn) return;
-  keys = shown.keys ?? {};
-  replaceMain(shown.node, before);
+  if (!(isDrawn() && parts.main.querySelector(".episode"))) {
+    const shown = await current().catch((error) => ({ node: troubled(error) }));
+    if (mine !== turn) return;
+    replaceMain(shown);
+  } // else it is an episode, which never changes
   if (place.run) await countWarnings(place.run);
 }
 
@@ -96,7 +95,7 @@ async function current() {
 
 /** What a view may know and do. */
 function ctx() {
-  return { params: place, runs, info: runs.find((run) => run.run === place.run), go, href };
+  return { params: place, runs, info: runs.find((run) => run.run === place.run), go, note, href };
 }
 
 function merged(changes) {
@@ -108,8 +107,16 @@ const href = (changes) => hrefOf(merged(changes));
 
 /** Goes to the place that differs by `changes`; null takes a parameter away. */
 function go(changes, { replace = false } = {}) {
-  writePlace(merged(changes), replace);
-  if (replace) show(); // the browser tells of every other change itself
+  const next = merged(changes);
+  writePlace(next, replace);
+  if (replace) show(next); // the browser tells of every other change itself
+}
+
+/** Keeps what the shown view did by itself, so that it is there when the view is shown again. */
+function note(changes) {
+  if (!isDrawn()) return; // another is on its way
+  place = drawn = merged(changes);
+  writePlace(place, true);
 }
 
 function showFrame() {
@@ -148,18 +155,34 @@ function showBar(info) {
   const filtered = Boolean(info) && FILTERED.has(place.view);
   const known = { ...info, episodes: 0, status: "", view: place.view };
   const wanted = filtered ? JSON.stringify(known) : "";
-  if (wanted !== barOf) parts.bar.replaceChildren(...(filtered ? [filterBar(ctx())] : []));
-  barOf = wanted;
+  const here = ["view", "run"].every((name) => drawn[name] === place[name]);
+  const inUse = here && parts.bar.contains(document.activeElement); // waits until it is left
+  if (wanted !== barOf && !inUse) {
+    parts.bar.replaceChildren(...(filtered ? [filterBar(ctx())] : []));
+    barOf = wanted;
+  }
   if (filtered) syncFilters(parts.bar, place);
 }
 
-function replaceMain(node, before) {
-  const same = ["view", "run", "key", "pair", "page"].every((name) => before[name] === place[name]);
+const isDrawn = () => JSON.stringify(place) === JSON.stringify(drawn);
+
+/** Where nothing would change all stays, with what is selected in it. */
+function replaceMain(shown) {
+  if (isDrawn() && parts.main.firstElementChild?.isEqualNode(shown.node)) return;
+  keys = shown.keys ?? {};
+  const near = ["view", "run", "key", "pair", "page"].every((name) => drawn[name] === place[name]);
+  drawn = place;
   const [scrolled, focus] = [window.scrollY, focused()];
-  parts.main.replaceChildren(node);
-  window.scrollTo(0, same ? scrolled : 0);
+  const typed = document.activeElement?.value;
+  const aside = [...parts.main.querySelectorAll(".scroll")].map((one) => one.scrollLeft);
+  parts.main.replaceChildren(shown.node);
+  window.scrollTo(0, near ? scrolled : 0);
+  const scrolls = [...parts.main.querySelectorAll(".scroll")];
+  if (near) scrolls.forEach((one, i) => (one.scrollLeft = aside[i]));
   refocus(focus);
-  if (!same) parts.main.querySelector(".selected")?.scrollIntoView({ block: "center" });
+  const field = parts.main.querySelector("input:not([type]):focus");
+  if (near && field) field.value = typed;
+  if (!near) parts.main.querySelector(".selected")?.scrollIntoView({ block: "center" });
 }
 
 const focused = () => document.activeElement?.id;

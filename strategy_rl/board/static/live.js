@@ -16,7 +16,7 @@ export function watch(version, reload, tell) {
   let paused = false;
   let busy = false;
   const look = async (always) => {
-    if (busy || (paused && !always)) return;
+    if (busy || (paused && !always) || choosing()) return;
     busy = true;
     try {
       const now = await askNow("./changed");
@@ -35,6 +35,10 @@ export function watch(version, reload, tell) {
     tell(paused ? "paused" : "live");
   };
 }
+
+/** Whether a list of choices is open, which would close if it were drawn anew. */
+const choosing = () =>
+  CSS.supports("selector(:open)") && document.querySelector("select:open") !== null;
 
 function onReloadButton(listener) {
   const { port1, port2 } = new MessageChannel();

@@ -5,14 +5,13 @@
 import { ask } from "./api.js";
 import { twoSided, wash } from "./colours.js";
 import { choice, empty, h, pressable, table } from "./dom.js";
-import { percent, plural, signed, spaced, whole } from "./format.js";
+import { moment, percent, plural, signed, spaced, whole } from "./format.js";
 import { filtersOf } from "./place.js";
 import { sampleFilter, sampleNote } from "./sample.js";
 
 const AXES = ["iteration", "kind", "policy", "row", "step"];
 const MOST_ACTIONS = 40; // of which the server counts each; what comes after is all the others
 const FULL = 0.5; // of a difference, shown at full strength
-const FILTERABLE = new Set(["iteration", "kind", "policy", "row"]);
 
 export async function policyMap(ctx) {
   const by = AXES.includes(ctx.params.axis) ? ctx.params.axis : tellingAxis(ctx.info);
@@ -49,6 +48,7 @@ export async function policyMap(ctx) {
       ),
       sampleNote(ctx),
       by === "step" && found.read < found.episodes && firstOnly(found),
+      found.left_out > 0 && firstRows(found),
       body,
     ),
   };
@@ -64,6 +64,11 @@ function noExpert({ read, episodes }) {
 function firstOnly({ read, episodes }) {
   const counted = `the first ${whole(read)} of ${plural(episodes, "episode")}`;
   return h("p", { class: "muted" }, `Counted are ${counted}.`);
+}
+
+function firstRows({ rows, left_out: left }) {
+  const shown = `the first ${whole(rows.length)} of ${plural(rows.length + left, "row")}`;
+  return h("p", { class: "muted" }, `Shown are ${shown}; filters leave fewer.`);
 }
 
 /** The first axis along which the run has more than one row. */
@@ -100,9 +105,8 @@ function heat(ctx, found, by, against) {
 function cell(ctx, { by, name, action, title, value, most, count, opens }) {
   const background = most ? twoSided(value, most) : wash("var(--up)", 0.8 * value);
   const shown = most ? points(value) : count ? percent(value) : "";
-  const where = FILTERABLE.has(by) && name !== null ? { [by]: name } : {};
   const list = { view: "episodes", page: null, key: null, ...sampleFilter(ctx) };
-  const open = () => ctx.go({ ...list, ...where, action });
+  const open = () => ctx.go({ ...list, ...filtersFor(by, name), action });
   return h(
     "td",
     {
@@ -115,7 +119,14 @@ function cell(ctx, { by, name, action, title, value, most, count, opens }) {
   );
 }
 
+/** What leaves the episodes of a row alone, as far as filters can: iterations know theirs. */
+function filtersFor(by, name) {
+  if (by === "iteration") return name;
+  return by === "step" || name === null ? {} : { [by]: name };
+}
+
 function rowName(by, name) {
+  if (by === "iteration") return moment(name);
   if (name === null) return "none";
   return by === "step" ? name + 1 : spaced(name);
 }

@@ -6,6 +6,7 @@
 
 const PLUGIN = "strategy_rl";
 const page = window.parent;
+const REPLACE_MS = 350; // Safari allows a hundred changes of the address in 30 seconds
 
 /** Of /episodes, and so of every view that counts episodes. */
 export const FILTERS = [
@@ -35,9 +36,24 @@ export function readPlace() {
 /** @param {boolean} replace whether "back" skips the place that is left. */
 export function writePlace(params, replace) {
   const hash = hashOf(params);
-  if (hash === page.location.hash) return;
-  if (replace) page.history.replaceState(page.history.state, "", address(hash));
-  else page.location.hash = hash;
+  if (replace) return replaceSoon(hash);
+  soon.write();
+  if (hash !== page.location.hash) page.location.hash = hash;
+}
+
+let soon = { at: 0, timer: 0, write: () => {} };
+
+/** At once, or a moment after the last time: browsers refuse hundreds of changes in a row. */
+function replaceSoon(hash) {
+  clearTimeout(soon.timer);
+  const write = () => {
+    clearTimeout(soon.timer);
+    soon = { at: Date.now(), timer: 0, write: () => {} };
+    page.history.replaceState(page.history.state, "", address(hash));
+  };
+  const rest = soon.at + REPLACE_MS - Date.now();
+  if (rest <= 0) return write();
+  soon = { at: soon.at, timer: setTimeout(write, rest), write };
 }
 
 /** The address of a place, for links. */

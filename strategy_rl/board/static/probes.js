@@ -4,13 +4,13 @@
 
 import { ask } from "./api.js";
 import { twoSided } from "./colours.js";
-import { choice, empty, h, pressable, table } from "./dom.js";
+import { choice, empty, h, table } from "./dom.js";
 import { counted, moment, NOTHING, plural, short, signed, whole } from "./format.js";
 import { rowKeys } from "./keys.js";
 import { pairDetail } from "./pair.js";
 
-const SIZE = 200;
-const MOST_PAGES = 10;
+const SIZE = 1000; // the most that the server gives at once
+const CELL = 14; // pixels of a moment in a strip, where there is room
 
 export async function probes(ctx) {
   const found = await ask("probes", { run: ctx.params.run });
@@ -20,22 +20,28 @@ export async function probes(ctx) {
   const from = inside(ctx.params.from, last, 0);
   const heads = await probeHeads(ctx.params.run);
   const open = found.rows.find((row) => String(row.row) === ctx.params.pair);
-  const node = h(
-    "div",
-    {},
-    controls(ctx, found.points, from, to),
-    list(ctx, found, heads, from, to),
-    open && (await detail(ctx, open, from, to)),
-  );
-  const step = (by) => () =>
-    ctx.go({ at: Math.max(0, Math.min(last, to + by)) }, { replace: true });
+  const body = h("div");
+  let wanted = to;
+  const draw = async (at) => {
+    wanted = at;
+    const pair = open && (await detail(ctx, open, from, at));
+    if (at !== wanted) return; // the slider has moved on
+    body.replaceChildren(list(ctx, found, heads, from, at), ...(pair ? [pair] : []));
+  };
+  await draw(to);
+  const { slider, node } = controls(ctx, found.points, from, to, draw);
   const show = (pair) => ctx.go({ pair }, { replace: true });
   const rows = rowKeys(
     found.rows.map((row) => String(row.row)),
     ctx.params.pair,
     show,
   );
-  return { node, keys: { ...rows, ArrowLeft: step(-1), ArrowRight: step(1) } };
+  const step = (by) => () => {
+    slider.value = Number(slider.value) + by;
+    slider.dispatchEvent(new Event("input"));
+  };
+  const keys = { ...rows, ArrowLeft: step(-1), ArrowRight: step(1) };
+  return { node: h("div", {}, node, body), keys };
 }
 
 function nothing() {
@@ -52,37 +58,45 @@ const inside = (text, last, otherwise) =>
 /** Heads of all probe episodes by their key. */
 async function probeHeads(run) {
   const heads = new Map();
-  for (let page = 0; page < MOST_PAGES; page++) {
+  for (let page = 0, total = 1; page * SIZE < total; page++) {
     const found = await ask("episodes", { run, split: "probe", page, size: SIZE });
     found.episodes.forEach((head) => heads.set(head.key, head));
-    if ((page + 1) * found.size >= found.total) break;
+    total = found.total;
   }
   return heads;
 }
 
-function controls(ctx, points, from, to) {
-  const set = (name) => (value) => ctx.go({ [name]: value }, { replace: true });
+/** The slider draws by itself: a drag would end if it were made anew. */
+function controls(ctx, points, from, to, draw) {
+  const named = (at) => `show ${moment(points[at])}`;
+  const label = h("span", {}, named(to));
   const slider = h("input", {
     type: "range",
     id: "probe-at",
     min: 0,
     max: points.length - 1,
-    oninput: (event) => set("at")(event.target.value),
+    oninput: async () => {
+      const at = Number(slider.value);
+      label.textContent = named(at);
+      ctx.note({ at });
+      await draw(at).catch(() => ctx.go({ at }, { replace: true })); // which tells what is wrong
+    },
   });
   slider.value = to;
-  return h(
+  const node = h(
     "div",
     { class: "filters" },
-    h("label", { class: "control wide" }, h("span", {}, `show ${moment(points[to])}`), slider),
+    h("label", { class: "control wide" }, label, slider),
     choice(
       "probe-from",
       "against",
       points.map((point, i) => [String(i), moment(point)]),
       String(from),
-      set("from"),
+      (value) => ctx.go({ from: value }, { replace: true }),
     ),
     h("span", { class: "hint" }, "\u2190 / \u2192 move the slider, j / k choose a row"),
   );
+  return { slider, node };
 }
 
 function list(ctx, found, heads, from, to) {
@@ -125,9 +139,10 @@ function line(ctx, points, row, heads, { from, to, most }) {
 }
 
 function strip(ctx, points, row, heads, to, most) {
+  const width = `min(${CELL * points.length}px, 36vw)`;
   return h(
     "span",
-    { class: "strip" },
+    { class: "strip", style: { width } },
     row.keys.map((key, i) => {
       const head = heads.get(key);
       const played = head && `return ${signed(head.return)}\n${counted(head.actions)}`;
@@ -140,7 +155,7 @@ function strip(ctx, points, row, heads, to, most) {
         class: i === to ? "here" : "",
         title,
         style: { background: twoSided(head?.return, most) },
-        ...pressable(press),
+        onclick: press, // the keyboard has the slider
       });
     }),
   );

@@ -3,6 +3,7 @@
  */
 
 import { choice, h } from "./dom.js";
+import { iterationField } from "./filters.js";
 
 const SORTS = [
   ["-gain", "greatest gain first"],
@@ -40,6 +41,11 @@ export function sideControls(ctx, asked) {
     ["", "any"],
     ...(values ?? []).map((value) => [String(value), String(value)]),
   ];
+  const iteration = (side, values) => {
+    const value = asked[`iteration_${side}`] ?? "";
+    const onchange = (event) => set(`iteration_${side}`)(event.target.value.trim());
+    return iterationField(`iteration-${side}`, values, { value, onchange });
+  };
   const one = (side, run) => [
     choice(
       `policy-${side}`,
@@ -48,14 +54,7 @@ export function sideControls(ctx, asked) {
       asked[`policy_${side}`],
       set(`policy_${side}`),
     ),
-    (of(run).iterations ?? []).length > 1 &&
-      choice(
-        `iteration-${side}`,
-        "iteration",
-        some(of(run).iterations),
-        asked[`iteration_${side}`],
-        set(`iteration_${side}`),
-      ),
+    (of(run).iterations ?? []).length > 1 && iteration(side, of(run).iterations),
   ];
   const check = h("input", {
     id: "only-changed",

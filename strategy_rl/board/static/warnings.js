@@ -29,7 +29,6 @@ export async function warnings(ctx) {
 
 function card(ctx, { code, message, detail, filter }) {
   const place = { ...NO_FILTERS, view: "episodes", page: null, key: null, sort: null, ...filter };
-  const more = typeof detail === "string" || !detail ? detail : JSON.stringify(detail);
   return h(
     "li",
     { class: "panel" },
@@ -39,12 +38,11 @@ function card(ctx, { code, message, detail, filter }) {
       h("span", { class: "tag differs" }, spaced(code)),
       h("strong", {}, message),
     ),
-    more && h("p", { class: "muted" }, more),
-    filter &&
-      h(
-        "p",
-        {},
-        link(ctx.href(place), () => ctx.go(place), {}, "Show these episodes"),
-      ),
+    h("p", { class: "muted" }, detail),
+    h(
+      "p",
+      {},
+      link(ctx.href(place), () => ctx.go(place), {}, "Show these episodes"),
+    ),
   );
 }
