@@ -1,9 +1,11 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from invented_runs import write_runs
+from policy_tab import Page, chromium, tensorboard_of
 from tensorboard.backend.application import TensorBoardWSGI
 from tensorboard.plugins.base_plugin import TBContext
 from werkzeug.test import Client
@@ -40,3 +42,26 @@ class Tab:
 @pytest.fixture
 def open_tab() -> type[Tab]:
     return Tab
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of invented runs."""
+    root = tmp_path_factory.mktemp("runs")
+    write_runs(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def opened(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """The tab on them, in a browser."""
+    with chromium(tmp_path_factory.mktemp("profile")) as driver, tensorboard_of(runs) as address:
+        yield Page(driver, address)
+
+
+@pytest.fixture
+def page(opened: Page) -> Iterator[Page]:
+    """As `opened`; the test fails where the browser's console got an error."""
+    opened.complaints()
+    yield opened
+    assert opened.complaints() == []

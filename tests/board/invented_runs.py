@@ -19,7 +19,8 @@ WORDS = (" A", " small", " library", " that", " reads", "\n", "中文", " <b>fil
 def write_runs(root: Path) -> None:
     """`replies` (candidates, probabilities, probes, training), `decoding`, `tokens`, `summaries`.
 
-    `decoding` has texts in pieces and actions of two factors, `tokens` one written action each.
+    `decoding` has texts in pieces and actions of two factors, `tokens` one written action each,
+    `long` many iterations.
     """
     _write(
         root / "replies",
@@ -33,6 +34,8 @@ def write_runs(root: Path) -> None:
             "train": [_kept(i, row) for i in range(10) for row in range(4)],
         },
     )
+    kept = [_kept(i, row) for i in range(300) for row in (0, 1)]
+    _write(root / "long", "Replies-v0", {"probe": _probed_for_long(), "train": kept})
     knobs = {"temperature": [0.0, 0.7, 1.2], "keyword_bonus": [0.0, 6.0], "top_p": [1.0]}
     _write(root / "decoding", DECODING, {"test-ppo": [_decoded(row) for row in range(6)]}, knobs)
     _write(root / "tokens", "Writing-v0", {"test-ppo": [_tokens(row) for row in range(3)]})
@@ -40,10 +43,11 @@ def write_runs(root: Path) -> None:
         _write(root / name, SUMMARIES, {"test-ppo": [_summary(row) for row in range(3)]})
 
 
-def append_episodes(root: Path) -> None:
-    """Thirty more test episodes of `growing`, as a run that goes on writes them, all the same."""
+def append_episodes(root: Path, first: int = 3) -> None:
+    """Thirty more test episodes of `growing`, as a run that goes on writes them, of a new iteration."""
     with (root / "growing" / "episodes" / "test-ppo.jsonl").open("a", encoding="utf-8") as file:
-        file.writelines(_line(_summary(row)) for row in range(3, 33))
+        made = ({**_summary(row), "iteration": first} for row in range(first, first + 30))
+        file.writelines(map(_line, made))
 
 
 def _write(
@@ -115,6 +119,17 @@ def _kept(iteration: int, row: int) -> dict[str, Any]:
     steps = found.pop("steps")
     total = found["return"] + change
     return {**found, **cut, "return": total, "selection": selection, "steps": steps}
+
+
+def _probed_for_long() -> list[dict[str, Any]]:
+    """Two rows at 104 moments: before training, after three epochs, every third iteration."""
+    epochs, iterations = (1, 2, 3), range(0, 300, 3)
+    moments = [("untrained", 0), *(("sft", i) for i in epochs), *(("ppo", i) for i in iterations)]
+    return [
+        {**_reply("probe", "policy", i, row, i / 300), "stage": stage}
+        for stage, i in moments
+        for row in (0, 1)
+    ]
 
 
 def _turn(draw: random.Random, skill: float, turn: int) -> dict[str, Any]:

@@ -147,3 +147,32 @@ class Page:
             for e in entries
             if e["level"] == "SEVERE" and "favicon" not in e["message"]
         ]
+
+
+def rows(page: Page) -> list[list[str]]:
+    """The cells of the list, row by row."""
+    script = (
+        "return [...document.querySelectorAll('main table.list tbody tr')]"
+        ".map(row => [...row.cells].map(cell => cell.textContent))"
+    )
+    return list(page.driver.execute_script(script))
+
+
+def select(page: Page, control: str, value: str) -> None:
+    """Choose from a list of choices."""
+    page.driver.execute_script(
+        "const list = document.getElementById(arguments[0]); list.value = arguments[1];"
+        "list.dispatchEvent(new Event('change'))",
+        control,
+        value,
+    )
+
+
+def press_titled(page: Page, css: str, begin: str) -> str:
+    """Click the first mark of a chart whose title begins so; gives the title."""
+    script = (
+        "const mark = [...document.querySelectorAll(arguments[0])]"
+        ".find(one => one.textContent.startsWith(arguments[1]));"
+        "mark.dispatchEvent(new MouseEvent('click', {bubbles: true})); return mark.textContent"
+    )
+    return str(page.driver.execute_script(script, css, begin))

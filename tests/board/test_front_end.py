@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from invented_runs import CHINESE, SCRIPT, append_episodes, write_runs
-from policy_tab import Page, chromium, files_of, tensorboard_of
+from invented_runs import CHINESE, SCRIPT, append_episodes
+from policy_tab import Page, files_of, press_titled, rows, select, tensorboard_of
 from registered import OURS
 
 from strategy_rl.board import maps, renderers
@@ -17,13 +18,6 @@ from strategy_rl.board.export import export_board
 pytestmark = pytest.mark.slow  # a browser takes a minute
 
 ESCAPE, ENTER = "\ue00c", "\ue007"
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("runs")
-    write_runs(root)
-    return root
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,45 +29,8 @@ def _registered() -> Iterator[None]:
     renderers.installed_renderers.cache_clear()
 
 
-@pytest.fixture(scope="module")
-def opened(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with chromium(tmp_path_factory.mktemp("profile")) as driver, tensorboard_of(runs) as address:
-        yield Page(driver, address)
-
-
-@pytest.fixture
-def page(opened: Page) -> Iterator[Page]:
-    opened.complaints()
-    yield opened
-    assert opened.complaints() == []
-
-
-def rows(page: Page) -> list[list[str]]:
-    """The cells of the list, row by row."""
-    script = (
-        "return [...document.querySelectorAll('main table.list tbody tr')]"
-        ".map(row => [...row.cells].map(cell => cell.textContent))"
-    )
-    return list(page.driver.execute_script(script))
-
-
-def select(page: Page, control: str, value: str) -> None:
-    page.driver.execute_script(
-        "const list = document.getElementById(arguments[0]); list.value = arguments[1];"
-        "list.dispatchEvent(new Event('change'))",
-        control,
-        value,
-    )
-
-
-def press_titled(page: Page, css: str, begin: str) -> str:
-    """Click the first mark of a chart whose title begins so; gives the title."""
-    script = (
-        "const mark = [...document.querySelectorAll(arguments[0])]"
-        ".find(one => one.textContent.startsWith(arguments[1]));"
-        "mark.dispatchEvent(new MouseEvent('click', {bubbles: true})); return mark.textContent"
-    )
-    return str(page.driver.execute_script(script, css, begin))
+def classes(element: Any) -> str:
+    return str(element.get_attribute("class"))
 
 
 def open_first(page: Page, **place: Any) -> None:
@@ -373,9 +330,34 @@ def test_new_episodes_appear_without_a_click(page: Page, runs: Path) -> None:
     page.open(run="growing", policy="ppo")
     assert page.text(".total") == "3 episodes"
     assert page.all(".badge") == []
+    page.click(".total")
+    page.press("jj")
     append_episodes(runs)
     page.until(lambda: page.text(".total") == "33 episodes")
     page.until(lambda: page.text(".badge") == "1")
+    assert [i for i, row in enumerate(page.all("tbody tr")) if "selected" in classes(row)] == [1]
+
+
+def test_an_episode_stays_as_it_is_read_while_its_run_grows(page: Page, runs: Path) -> None:
+    open_first(page, run="growing")
+    page.click("article.step details:last-of-type summary")
+    before = page.all("article.step details[open]")
+    about = page.text(".about")
+    append_episodes(runs, 90)
+    page.until(lambda: page.text(".about") != about)
+    time.sleep(0.5)  # in which it would be drawn anew
+    assert page.all("article.step details[open]") == before
+
+
+def test_a_filter_that_is_typed_is_left_alone_while_its_run_grows(page: Page, runs: Path) -> None:
+    page.open(run="growing")
+    page.until(lambda: page.all("#filter-return_min"))
+    page.all("#filter-return_min")[0].send_keys("-0.")
+    about = page.text(".about")
+    append_episodes(runs, 200)
+    page.until(lambda: page.text(".about") != about)
+    page.press("5")
+    page.until(lambda: "return_min=-0.5" in page.hash())
 
 
 def test_a_run_that_was_opened_itself_is_called_by_its_folder(opened: Page, runs: Path) -> None:

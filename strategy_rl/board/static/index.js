@@ -98,9 +98,11 @@ function ctx() {
   return { params: place, runs, info: runs.find((run) => run.run === place.run), go, note, href };
 }
 
+/** As it will be read from the address: all values are texts. */
 function merged(changes) {
-  const kept = Object.entries({ ...place, ...changes });
-  return Object.fromEntries(kept.filter(([, value]) => ![null, undefined, ""].includes(value)));
+  const all = Object.entries({ ...place, ...changes });
+  const given = all.filter(([, value]) => ![null, undefined, ""].includes(value));
+  return Object.fromEntries(given.map(([name, value]) => [name, String(value)]));
 }
 
 const href = (changes) => hrefOf(merged(changes));

@@ -15,8 +15,9 @@ const PERIOD_MS = 4000;
 export function watch(version, reload, tell) {
   let paused = false;
   let busy = false;
+  const inHand = pointerWatch();
   const look = async (always) => {
-    if (busy || (paused && !always) || choosing()) return;
+    if (busy || (paused && !always) || inHand() || choosing()) return;
     busy = true;
     try {
       const now = await askNow("./changed");
@@ -34,6 +35,14 @@ export function watch(version, reload, tell) {
     paused = !paused;
     tell(paused ? "paused" : "live");
   };
+}
+
+/** Tells whether a button of the pointer is down: drawn anew, what it holds would slip away. */
+function pointerWatch() {
+  let down = false;
+  for (const type of ["pointerdown", "pointermove", "pointerup", "pointercancel"])
+    document.addEventListener(type, (event) => (down = event.buttons > 0), { capture: true });
+  return () => down;
 }
 
 /** Whether a list of choices is open, which would close if it were drawn anew. */
