@@ -76,9 +76,10 @@ function dotsOf({ style, points }, across, up) {
     const props = onclick ? { class: "dot press", ...pressable(onclick) } : { class: "dot" };
     const dot = s("g", props, s("title", {}, title), seen);
     const near = (is) => () => dot.classList.toggle("near", is);
-    const hover = { onmouseenter: near(true), onmouseleave: near(false) };
-    const around = { cx, cy, r: reach, class: onclick ? "catch press" : "catch", onclick, ...hover };
-    return { dot, around: s("circle", around, s("title", {}, title)) };
+    const kind = onclick ? "catch press" : "catch";
+    const hover = { onmouseenter: near(true), onmouseleave: near(false), onclick };
+    const around = s("circle", { cx, cy, r: reach, class: kind, ...hover }, s("title", {}, title));
+    return { dot, around };
   });
 }
 

@@ -5,7 +5,7 @@
 import { ask } from "./api.js";
 import { bar } from "./charts.js";
 import { empty, h, pressable, table } from "./dom.js";
-import { counted, known, NOTHING, number, plural, short, signed, whole } from "./format.js";
+import { counted, known, NOTHING, plural, short, signed, whole } from "./format.js";
 import { rowKeys } from "./keys.js";
 import { pageButtons } from "./pages.js";
 import { pairDetail } from "./pair.js";
@@ -112,7 +112,7 @@ async function opened(ctx, asked, pair) {
     back,
     h("strong", {}, `row ${whole(pair.row)}`),
     pair.kind ?? "",
-    h("span", {}, `difference ${number(pair.difference)}`),
+    h("span", {}, `difference ${signed(pair.difference)}`),
     h("span", { class: "hint" }, "j / k other rows, Escape all rows"),
   );
   const detail = await pairDetail(

@@ -48,6 +48,13 @@ export function choice(id, label, choices, value, onchange) {
   return h("label", { class: "control" }, h("span", {}, label), select);
 }
 
+/** A labelled box to tick; `set` is told whether it is. */
+export function tickBox(id, label, props, set) {
+  const onchange = (event) => set(event.target.checked);
+  const box = h("input", { id, type: "checkbox", onchange, ...props });
+  return h("label", { class: "control" }, box, h("span", {}, label));
+}
+
 /** A labelled field to type into, which suggests `values`; `props` are the input's. */
 export function field(id, label, props, values = []) {
   const list = values.length > 0 && `${id}-values`;

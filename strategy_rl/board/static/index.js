@@ -4,30 +4,23 @@
 
 import { ask, forget } from "./api.js";
 import { compare } from "./compare.js";
-import { choice, empty, h, link } from "./dom.js";
+import { empty, h } from "./dom.js";
 import { episode } from "./episode.js";
 import { episodes } from "./episodes.js";
 import { filterBar, syncFilters } from "./filters.js";
-import { whole } from "./format.js";
+import { frame } from "./frame.js";
 import { onKeys } from "./keys.js";
 import { watch } from "./live.js";
 import { policyMap } from "./map.js";
-import { hrefOf, NO_FILTERS, onPlace, readPlace, writePlace } from "./place.js";
+import { hrefOf, onPlace, readPlace, writePlace } from "./place.js";
 import { probes } from "./probes.js";
+import { redraw, refill } from "./redraw.js";
 import { rewards } from "./rewards.js";
-import { followTheme } from "./theme.js";
+import { styled } from "./theme.js";
 import { warnings } from "./warnings.js";
 
 /** What shows a place: (context) => Promise<{node, keys?}>. */
 const VIEWS = { episodes, episode, compare, probes, rewards, map: policyMap, warnings };
-const TABS = [
-  ["episodes", "Episodes"],
-  ["compare", "Before and after"],
-  ["probes", "Probes"],
-  ["rewards", "Rewards"],
-  ["map", "Policy map"],
-  ["warnings", "Warnings"],
-];
 const FILTERED = new Set(["episodes", "rewards", "map"]);
 const STATES = {
   live: "follows the run; click to pause",
@@ -47,10 +40,9 @@ let warned = { run: null, count: 0 };
 /** Fills the tab; called once. */
 export async function render() {
   await styled();
-  followTheme();
   document.body.append(parts.top, parts.bar, parts.main);
   onKeys(() => keys);
-  onPlace(() => readPlace() && show(readPlace())); // null where another tab is open
+  onPlace(() => readPlace() && show(readPlace()));
   const version = await reload().catch(fail);
   parts.live.addEventListener("click", watch(version, reload, tellLive));
   tellLive("live");
@@ -60,7 +52,7 @@ async function reload() {
   forget();
   const answer = await ask("runs");
   runs = answer.runs;
-  await show(place.view ? place : (readPlace() ?? {}));
+  if (readPlace()) await show(place.view ? place : readPlace()); // else another tab is open
   return answer.version;
 }
 
@@ -122,35 +114,9 @@ function note(changes) {
 }
 
 function showFrame() {
-  const run = choice(
-    "run",
-    "run",
-    runs.map((item) => [item.run, item.label]),
-    place.run,
-    (name) =>
-      go({ run: name, ...NO_FILTERS, key: null, page: null, sort: null, pair: null, at: null }),
-  );
-  const info = ctx().info;
-  const about =
-    info &&
-    `${info.task ?? ""} \u00b7 ${info.status ?? ""} \u00b7 ${whole(info.episodes)} episodes`;
-  const focus = focused();
-  parts.top.replaceChildren(
-    run,
-    h("nav", {}, TABS.map(tab)),
-    h("span", { class: "about", title: about }, about),
-    parts.live,
-  );
-  refocus(focus);
-  showBar(info);
-}
-
-function tab([view, title]) {
-  const here = view === place.view || (view === "episodes" && place.view === "episode");
-  const changes = { view, key: null, page: null, pair: null };
-  const count = view === "warnings" && warned.run === place.run ? warned.count : 0;
-  const badge = count > 0 && h("span", { class: "badge" }, count);
-  return link(href(changes), () => go(changes), { class: here ? "here" : "" }, title, badge);
+  const count = warned.run === place.run ? warned.count : 0;
+  refill(parts.top, ...frame(ctx(), count), parts.live);
+  showBar(ctx().info);
 }
 
 function showBar(info) {
@@ -171,26 +137,10 @@ const isDrawn = () => JSON.stringify(place) === JSON.stringify(drawn);
 /** Where nothing would change all stays, with what is selected in it. */
 function replaceMain(shown) {
   if (isDrawn() && parts.main.firstElementChild?.isEqualNode(shown.node)) return;
-  keys = shown.keys ?? {};
   const near = ["view", "run", "key", "pair", "page"].every((name) => drawn[name] === place[name]);
+  keys = shown.keys ?? {};
   drawn = place;
-  const [scrolled, focus] = [window.scrollY, focused()];
-  const typed = document.activeElement?.value;
-  const aside = [...parts.main.querySelectorAll(".scroll")].map((one) => one.scrollLeft);
-  parts.main.replaceChildren(shown.node);
-  window.scrollTo(0, near ? scrolled : 0);
-  const scrolls = [...parts.main.querySelectorAll(".scroll")];
-  if (near) scrolls.forEach((one, i) => (one.scrollLeft = aside[i]));
-  refocus(focus);
-  const field = parts.main.querySelector("input:not([type]):focus");
-  if (near && field) field.value = typed;
-  if (!near) parts.main.querySelector(".selected")?.scrollIntoView({ block: "center" });
-}
-
-const focused = () => document.activeElement?.id;
-
-function refocus(id) {
-  if (id && id !== focused()) document.getElementById(id)?.focus({ preventScroll: true });
+  redraw(parts.main, shown.node, near);
 }
 
 function tellLive(state) {
@@ -211,12 +161,4 @@ function nothingRecorded() {
     h("code", {}, "strategy-rl evaluate"),
     ", and start TensorBoard with --logdir on the folder of runs. This page looks again by itself.",
   );
-}
-
-function styled() {
-  const sheet = h("link", { rel: "stylesheet", href: new URL("style.css", import.meta.url).href });
-  document.head.append(sheet);
-  return new Promise((done) => {
-    sheet.onload = sheet.onerror = done;
-  });
 }

@@ -4,7 +4,7 @@
 
 import { ask } from "./api.js";
 import { twoSided, wash } from "./colours.js";
-import { choice, empty, h, pressable, table } from "./dom.js";
+import { choice, empty, h, pressable, table, tickBox } from "./dom.js";
 import { moment, percent, plural, signed, spaced, whole } from "./format.js";
 import { filtersOf } from "./place.js";
 import { sampleFilter, sampleNote } from "./sample.js";
@@ -18,18 +18,11 @@ export async function policyMap(ctx) {
   const found = await ask("map", { ...filtersOf(ctx.params), run: ctx.params.run, by });
   const against = Boolean(ctx.params.against && found.expert_counts);
   const pick = choice("axis", "rows are", AXES, by, (axis) => ctx.go({ axis }, { replace: true }));
-  const set = (event) => ctx.go({ against: event.target.checked ? "1" : null }, { replace: true });
-  const check = h(
-    "label",
-    { class: "control check" },
-    h("input", {
-      id: "against",
-      type: "checkbox",
-      checked: against,
-      disabled: !found.expert_counts,
-      onchange: set,
-    }),
-    h("span", {}, found.expert_counts ? "less the expert\u2019s share" : noExpert(found)),
+  const check = tickBox(
+    "against",
+    found.expert_counts ? "less the expert\u2019s share" : noExpert(found),
+    { checked: against, disabled: !found.expert_counts },
+    (ticked) => ctx.go({ against: ticked ? "1" : null }, { replace: true }),
   );
   const body =
     found.rows.length === 0

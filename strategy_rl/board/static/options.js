@@ -8,7 +8,7 @@ import { known, probability, spaced } from "./format.js";
 const SHOWN = 8;
 
 /** Signs of who chose an action: class, sign, meaning, and the field of a step that tells. */
-export const MARKS = [
+const MARKS = [
   ["chosen", "\u25cf", "chosen", "action"],
   ["greedy", "\u25b2", "greedy", "greedy_action"],
   ["expert", "\u25c6", "expert", "expert_action"],

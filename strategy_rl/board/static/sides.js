@@ -2,7 +2,7 @@
  * Which two policies are compared, and the controls that choose them.
  */
 
-import { choice, h } from "./dom.js";
+import { choice, h, tickBox } from "./dom.js";
 import { iterationField } from "./filters.js";
 
 const SORTS = [
@@ -56,12 +56,6 @@ export function sideControls(ctx, asked) {
     ),
     (of(run).iterations ?? []).length > 1 && iteration(side, of(run).iterations),
   ];
-  const check = h("input", {
-    id: "only-changed",
-    type: "checkbox",
-    checked: !ctx.params.all,
-    onchange: (event) => set("all")(event.target.checked ? "" : "1"),
-  });
   return h(
     "div",
     { class: "filters" },
@@ -78,6 +72,8 @@ export function sideControls(ctx, asked) {
     one("b", asked.run_b),
     choice("split", "split", some(ctx.info.splits), asked.split, set("split")),
     choice("by", "order", SORTS, asked.sort, set("by")),
-    h("label", { class: "control check" }, check, h("span", {}, "only rows that changed")),
+    tickBox("only-changed", "only rows that changed", { checked: !ctx.params.all }, (ticked) =>
+      set("all")(ticked ? null : "1"),
+    ),
   );
 }
