@@ -44,7 +44,7 @@ def write_runs(root: Path) -> None:
 
 
 def append_episodes(root: Path, first: int = 3) -> None:
-    """Thirty more test episodes of `growing`, as a run that goes on writes them, of a new iteration."""
+    """Thirty more test episodes of `growing`, of a new iteration, as a run writes them."""
     with (root / "growing" / "episodes" / "test-ppo.jsonl").open("a", encoding="utf-8") as file:
         made = ({**_summary(row), "iteration": first} for row in range(first, first + 30))
         file.writelines(map(_line, made))
