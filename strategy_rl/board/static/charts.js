@@ -68,11 +68,11 @@ export function bar(value, most) {
 /** The points of a line: what catches the pointer around each, and what is seen of it. */
 function dotsOf({ style, points }, across, up) {
   const known = points.filter((point) => point.y !== null);
-  const gap = (across(known.at(-1)?.x) - across(known[0]?.x)) / (known.length - 1);
-  const reach = Math.max(3, Math.min(8, gap / 2 || 8)); // not into the middle of a neighbour
+  const gap = (across(known.at(-1)?.x) - across(known[0]?.x)) / (known.length - 1) || 16;
+  const reach = Math.max(3, Math.min(8, gap / 2)); // not into the middle of a neighbour
   return known.map(({ x, y, title, onclick }) => {
     const [cx, cy] = [across(x), up(y)];
-    const seen = s("circle", { cx, cy, r: Math.min(3, reach), style: { fill: style } });
+    const seen = s("circle", { cx, cy, r: Math.min(3, gap / 3), style: { fill: style } });
     const props = onclick ? { class: "dot press", ...pressable(onclick) } : { class: "dot" };
     const dot = s("g", props, s("title", {}, title), seen);
     const near = (is) => () => dot.classList.toggle("near", is);

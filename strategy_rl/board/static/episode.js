@@ -43,7 +43,7 @@ function bar(ctx, head, around) {
     "div",
     { class: "pager" },
     link(ctx.href({ view: "episodes" }), () => toList(ctx), {}, "\u2190 Episodes"),
-    h("strong", {}, `row ${whole(head.row)}`),
+    h("strong", {}, known(head.row) ? `row ${whole(head.row)}` : head.episode_id),
     h(
       "span",
       {},

@@ -11,6 +11,7 @@ import { pairDetail } from "./pair.js";
 
 const SIZE = 1000; // the most that the server gives at once
 const CELL = 14; // pixels of a moment in a strip, where there is room
+const MANY = 40; // moments, for which there is none
 
 export async function probes(ctx) {
   const found = await ask("probes", { run: ctx.params.run });
@@ -142,7 +143,7 @@ function strip(ctx, points, row, heads, to, most) {
   const width = `min(${CELL * points.length}px, 36vw)`;
   return h(
     "span",
-    { class: "strip", style: { width } },
+    { class: points.length > MANY ? "strip dense" : "strip", style: { width } },
     row.keys.map((key, i) => {
       const head = heads.get(key);
       const played = head && `return ${signed(head.return)}\n${counted(head.actions)}`;
