@@ -30,7 +30,7 @@ VIEWS: dict[str, dict[str, Any]] = {
     "episodes": {"policy": "ppo", "sort": "-value_error"},
     "episode": {"view": "episode"},
     "compare": {"view": "compare"},
-    "probes": {"view": "probes"},
+    "probes": {"view": "probes", "pair": 0},
     "rewards": {"view": "rewards"},
     "map": {"view": "map"},
     "warnings": {"view": "warnings"},
