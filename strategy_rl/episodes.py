@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -140,13 +141,27 @@ def plain(value: Any) -> Any:
 def facts_to_json(facts: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """What a reward was given, as JSON; a reserved key names the facts that were tuples.
 
-    Raises:
-        TypeError: as `plain`.
+    What JSON cannot hold is left out, with a warning: an episode that cannot be judged again is
+    worth more than none.
     """
     if not facts:
         return None if facts is None else {}
-    tuples = sorted(str(name) for name, value in facts.items() if isinstance(value, tuple))
-    return {**plain(facts), _TUPLES: tuples}
+    written = {str(name): value for name, value in facts.items() if _is_plain(str(name), value)}
+    tuples = sorted(name for name, value in written.items() if isinstance(value, tuple))
+    return {**plain(written), _TUPLES: tuples}
+
+
+def _is_plain(name: str, value: Any) -> bool:
+    try:
+        plain(value)
+    except TypeError as error:
+        warnings.warn(
+            f"the reward's fact {name!r} {error}; episodes are written without it, and `rescore` "
+            "cannot give it to a reward",
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 def facts_from_json(stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -308,6 +308,13 @@ def test_facts_that_are_all_lists_stay_lists() -> None:
     assert facts_from_json(facts_to_json({"picked": ["a"]}) or {}) == {"picked": ["a"]}
 
 
+def test_a_fact_that_json_cannot_hold_is_left_out_and_named() -> None:
+    with pytest.warns(UserWarning, match="cannot be written as JSON") as told:
+        stored = facts_to_json({"tree": object(), "deep": {"x": {1, 2}}, "row": np.int64(3)})
+    assert stored == {"row": 3, "_tuples": []}
+    assert ["'tree'" in str(told[0].message), "'deep'" in str(told[1].message)] == [True, True]
+
+
 def test_a_step_that_gives_no_facts_is_stored_as_silent() -> None:
     assert facts_to_json(None) is None
     assert facts_to_json({}) == {}
