@@ -63,6 +63,20 @@ def test_a_large_file_is_followed_by_another_and_a_resume_goes_on_in_the_right_o
     assert [path.name for path in tmp_path.iterdir()] == ["train-00000.jsonl"]
 
 
+def test_where_no_other_file_can_be_begun_the_last_one_goes_on(tmp_path: Path) -> None:
+    log = EpisodeLog(tmp_path, "train", {}, max_bytes=100)
+    (tmp_path / "train-00001.jsonl").mkdir()  # in the way
+    log.add([episode(number) for number in range(3)])
+    (tmp_path / "train-00001.jsonl").rmdir()
+    log.add([episode(3)])
+    log.close()
+    found = [
+        [e.episode_id for e in read_episodes(tmp_path / f"train-0000{number}.jsonl")[1]]
+        for number in (0, 1)
+    ]
+    assert found == [["e0", "e1", "e2"], ["e3"]]
+
+
 def test_without_a_checkpoint_the_file_begins_anew(tmp_path: Path) -> None:
     for number in (0, 1):
         log = EpisodeLog(tmp_path, "probe", {})

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from strategy_rl.episodes import SCHEMA, Episode, episode_to_json
+from strategy_rl.errors import StorageError
 from strategy_rl.files import storage_errors
 from strategy_rl.logger.record import Record
 
@@ -41,16 +41,17 @@ class EpisodeLog:
         max_bytes: int = MAX_BYTES,
     ) -> None:
         folder.mkdir(exist_ok=True)
-        self._header, self._max_bytes = header, max_bytes
-        self._files = (folder / f"{name}-{number:05d}.jsonl" for number in count())
-        self._whole = 0  # bytes of the files before this one
-        current = next(self._files)
-        while current.is_file() and self._whole + (size := current.stat().st_size) < keep_bytes:
+        self._folder, self._name, self._header = folder, name, header
+        self._max_bytes = max_bytes
+        self._number = self._whole = 0  # of the file that grows; bytes of those before it
+        while (
+            self._path.is_file() and self._whole + (size := self._path.stat().st_size) < keep_bytes
+        ):
             self._whole += size
-            current = next(self._files)
-        self._open(current, keep_bytes - self._whole)
+            self._number += 1
+        self._record = self._opened(keep_bytes - self._whole)
         for path in folder.glob(f"{name}-[0-9]*.jsonl"):
-            if path.name > current.name:
+            if path.name > self._path.name:
                 with storage_errors(path):
                     path.unlink()
 
@@ -63,16 +64,31 @@ class EpisodeLog:
         """Add episodes at the end."""
         for episode in episodes:
             if self._record.size >= self._max_bytes:
-                self._whole += self._record.offset
-                self._record.close()
-                self._open(next(self._files), 0)
+                self._begin_next()
             self._record.append(episode_to_json(episode))
 
     def close(self) -> None:
         """Write what still waits, if the disk takes it."""
         self._record.close()
 
-    def _open(self, path: Path, keep_bytes: int) -> None:
-        self._record = Record(path, keep_bytes=keep_bytes)
-        if not self._record.size:
-            self._record.append({**self._header, "schema": SCHEMA})
+    @property
+    def _path(self) -> Path:
+        return self._folder / f"{self._name}-{self._number:05d}.jsonl"
+
+    def _begin_next(self) -> None:
+        """Where the disk refuses another file, this one goes on."""
+        self._number += 1
+        try:
+            following = self._opened(0)
+        except StorageError:
+            self._number -= 1
+            return
+        self._whole += self._record.offset
+        self._record.close()
+        self._record = following
+
+    def _opened(self, keep_bytes: int) -> Record:
+        record = Record(self._path, keep_bytes=keep_bytes)
+        if not record.size:
+            record.append({**self._header, "schema": SCHEMA})
+        return record
