@@ -88,7 +88,8 @@ def _contents(run: RunIndex) -> str:
 
 def _cells(head: Head) -> list[str]:
     actions = [name if n == 1 else f"{name} x{n}" for name, n in head["actions"].items()]
-    when = head["stage"] if not head["iteration"] else f"{head['stage']} {head['iteration']}"
+    counted = head["iteration"] or (head["iteration"] == 0 and head["stage"] == "ppo")
+    when = f"{head['stage']} {head['iteration']}" if counted else head["stage"]
     return [
         _shown(head["row"]),
         _name(head["policy"]),
