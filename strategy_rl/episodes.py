@@ -181,7 +181,7 @@ def json_line(value: Any) -> bytes:
     """One line of strict UTF-8 JSON; a lone surrogate becomes its JSON escape."""
     try:
         text = _ENCODER.encode(value)
-    except ValueError:  # something is not finite
+    except (TypeError, ValueError):  # something is not finite, or a key is no text
         text = _ENCODER.encode(plain(value))
     return text.encode("utf-8", errors="backslashreplace") + b"\n"
 
@@ -217,7 +217,7 @@ def summary_of(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Returns:
         `length`; `value_error`, how far the first value was from the return, and
         `least_probability` of the actions taken, None where they are not known; `actions`, how
-        often each name; `components`, the sum of each.
+        often each name, but for those made of real numbers; `components`, the sum of each.
     """
     total = math.fsum(step["reward"] for step in steps)
     first = steps[0].get("value") if steps else None
@@ -230,9 +230,14 @@ def summary_of(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "length": len(steps),
         "value_error": None if first is None else abs(first - total),
         "least_probability": min(chosen, default=None),
-        "actions": dict(Counter(step["action_name"] for step in steps)),
+        "actions": dict(Counter(s["action_name"] for s in steps if not _is_vector(s["action"]))),
         "components": components,
     }
+
+
+def _is_vector(action: Any) -> bool:
+    """Whether it is made of real numbers, which are never the same twice."""
+    return isinstance(action, list) and any(isinstance(number, float) for number in action)
 
 
 def chosen_probability(step: Mapping[str, Any]) -> float | None:

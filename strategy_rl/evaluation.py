@@ -18,7 +18,7 @@ from strategy_rl.generation import AnyPolicy
 from strategy_rl.moments import one_part
 from strategy_rl.rollout import EpisodePlan, Rollout
 from strategy_rl.seeding import derive_seed
-from strategy_rl.steps import step_of
+from strategy_rl.steps import row_of, step_of
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def play(
             )
             episode.obs, episode.info = answer.obs, answer.info
             if answer.terminated or answer.truncated:
-                row = episode.info.get("row", episode.plan.row)
+                row = row_of(slots, episode.info, episode.plan.row)
                 made = _episode(episode, slots, label, row, answer.terminated)
                 episodes[episode.number] = replace(made, final_value=after.get(slot))
                 del active[slot]

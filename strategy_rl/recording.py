@@ -20,7 +20,7 @@ from strategy_rl.episodes import Episode, Selection
 from strategy_rl.evaluation import Label
 from strategy_rl.rollout import Rollout, Transition
 from strategy_rl.seeding import generator
-from strategy_rl.steps import step_of
+from strategy_rl.steps import row_of, step_of
 from strategy_rl.token_rollout import TokenRollout
 
 SPLIT = "train"
@@ -93,14 +93,26 @@ class _Pieces:
         return _Piece(self.rollout, self.advantages, places)
 
 
-def probe_episodes(slots: EnvSlots, told: Told, rollout: Rollout, label: Label) -> list[Episode]:
-    """A rollout of whole episodes: the first, and those that follow if all are not too long."""
+def probe_episodes(
+    slots: EnvSlots, told: Told, rollout: Rollout, columns: Sequence[int], label: Label
+) -> list[Episode]:
+    """The first episodes of a rollout of whole ones, and more while they are not too long.
+
+    Args:
+        slots: Where they were played.
+        told: See `Told`.
+        rollout: Of the columns alone.
+        columns: Which; an episode's number is its place here.
+        label: What they are called.
+    """
     parts = _Pieces(rollout, None)
     fitting = int((np.cumsum(parts.sizes) <= MAX_PROBE_STEPS).sum())
     pieces = [parts[number] for number in range(max(fitting, 1))]
     choices = _choices(told, pieces)
+    numbers = {column: str(number) for number, column in enumerate(columns)}
     return [
-        _episode(slots, [piece], choices, label, str(number)) for number, piece in enumerate(pieces)
+        _episode(slots, [piece], choices, label, numbers[piece.transitions[0].slot.column])
+        for piece in pieces
     ]
 
 
@@ -263,7 +275,7 @@ def _episode(
     """All steps of one, with what stood behind them."""
     transitions = [transition for piece in pieces for transition in piece.transitions]
     first, last = transitions[0], transitions[-1]
-    row, kind = last.answer.info.get("row", first.slot.row), first.info.get("kind")
+    row, kind = row_of(slots, last.answer.info, first.slot.row), first.info.get("kind")
     terminated = last.answer.terminated
     return Episode(
         episode_id=f"{label.split}-{label.policy}-{name}",

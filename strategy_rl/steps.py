@@ -15,6 +15,7 @@ from strategy_rl.errors import EnvironmentFault
 from strategy_rl.policy.spaces import CANDIDATES, MASK
 
 MAX_NUMBERS = 64  # of an array in an episode that keeps no texts; of actions without a mask
+MAX_WRITTEN = 4096  # numbers of an array
 
 
 def step_of(
@@ -34,8 +35,28 @@ def step_of(
         choice: What was done.
         answer: What the environment said to that.
         keep_texts: Keep the texts of observations and of what the reward functions saw.
+
+    Raises:
+        EnvironmentFault: The info holds what cannot be written as JSON, or an action has no name.
     """
-    legal = _legal_actions(obs, info)
+    try:
+        return _step(slots, obs, info, choice, answer, keep_texts)
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise EnvironmentFault(
+            f"a step cannot be written down: {type(error).__name__}: {error}; give texts, numbers "
+            "and lists or mappings of them in the info"
+        ) from error
+
+
+def _step(
+    slots: EnvSlots,
+    obs: Any,
+    info: Mapping[str, Any],
+    choice: Choice,
+    answer: StepResult,
+    keep_texts: bool,
+) -> Step:
+    legal = _legal_actions(slots, obs, info)
     action: Action = _flat(choice.action)
     components = answer.info.get("reward_components", {})
     kinds, expert = info.get("candidate_kinds"), _flat(info.get("expert_action"))
@@ -45,7 +66,7 @@ def step_of(
         action_name=_action_name(slots, obs, action),
         legal_names=_legal_names(slots, obs, legal),
         reward=answer.reward,
-        components=dict(components),
+        components={str(name): float(share) for name, share in components.items()},
         observation=_kept(obs, keep_texts),
         legal_actions=legal,
         probabilities=_of_legal(choice.probabilities, legal),
@@ -71,6 +92,12 @@ def step_of(
     )
 
 
+def row_of(slots: EnvSlots, info: Mapping[str, Any], planned: int | None) -> int | None:
+    """Which row an episode was of, where the task has rows: `row` may mean something else."""
+    row = info.get("row", planned)
+    return None if slots.num_rows is None or row is None else int(row)
+
+
 def _of_legal(probabilities: list[float] | None, legal: list[int] | None) -> list[float] | None:
     if probabilities is None or legal is None:
         return probabilities
@@ -87,7 +114,9 @@ def _named_action(who: str, action: Any, slots: EnvSlots, obs: Any) -> dict[str,
 def _values(info: Mapping[str, Any]) -> dict[str, float | None] | None:
     """The components' own values, where the task tells them."""
     values = info.get("reward_values")
-    return None if values is None else dict(values)
+    if values is None:
+        return None
+    return {str(name): None if v is None else float(v) for name, v in values.items()}
 
 
 def _flat(action: Any) -> Any:
@@ -96,7 +125,10 @@ def _flat(action: Any) -> Any:
     return np.ravel(value).tolist() if isinstance(value, list) else value
 
 
-def _legal_actions(obs: Any, info: Mapping[str, Any]) -> list[int] | None:
+def _legal_actions(slots: EnvSlots, obs: Any, info: Mapping[str, Any]) -> list[int] | None:
+    """None where nothing is masked, and where an action has several factors."""
+    if not isinstance(slots.action_space, Discrete):
+        return None
     mask = mask_of(obs, info)
     if mask is None or isinstance(mask, tuple):
         return None
@@ -156,10 +188,17 @@ def _named(action_name: Callable[[Any], str], action: Action) -> str:
 def _kept(obs: Any, keep_texts: bool) -> dict[str, Any]:
     fields = obs if isinstance(obs, Mapping) else {"observation": obs}
     return {
-        name: plain(value)
+        name: _written(value)
         for name, value in fields.items()
         if name != MASK and (keep_texts or _is_small(value))
     }
+
+
+def _written(value: Any) -> Any:
+    """As JSON; a picture or the like is named by its shape."""
+    if isinstance(value, np.ndarray) and value.size > MAX_WRITTEN:
+        return f"{' x '.join(map(str, value.shape))} numbers, left out"
+    return plain(value)
 
 
 def _is_small(value: Any) -> bool:

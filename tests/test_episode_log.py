@@ -63,6 +63,27 @@ def test_a_large_file_is_followed_by_another_and_a_resume_goes_on_in_the_right_o
     assert [path.name for path in tmp_path.iterdir()] == ["train-00000.jsonl"]
 
 
+def test_files_of_others_and_of_a_row_with_a_gap_are_left_alone(tmp_path: Path) -> None:
+    log = EpisodeLog(tmp_path, "train", {}, max_bytes=100)
+    log.add([episode(number) for number in range(4)])
+    offset = log.offset
+    log.close()
+    (tmp_path / "train-1step.jsonl").write_text("a rival's")  # evaluated on this split
+    EpisodeLog(tmp_path, "train", {}, offset, max_bytes=100).close()
+    assert (tmp_path / "train-1step.jsonl").exists()
+
+    (tmp_path / "train-00000.jsonl").unlink()  # to make room
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    again = EpisodeLog(tmp_path, "train", {}, offset, max_bytes=100)
+    again.add([episode(9)])
+    assert again.offset > offset
+    again.close()
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert {name: after[name] for name in before} == before
+    (new,) = after.keys() - before.keys()
+    assert [e.episode_id for e in read_episodes(tmp_path / new)[1]] == ["e9"]
+
+
 def test_where_no_other_file_can_be_begun_the_last_one_goes_on(tmp_path: Path) -> None:
     log = EpisodeLog(tmp_path, "train", {}, max_bytes=100)
     (tmp_path / "train-00001.jsonl").mkdir()  # in the way

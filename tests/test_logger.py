@@ -13,6 +13,7 @@ from strategy_rl.errors import RunError, StorageError
 from strategy_rl.logger import METRICS, MetricsLogger, find_metric, read_record, render_metrics
 from strategy_rl.logger.digest import escape
 from strategy_rl.logger.layout import custom_scalars_layout
+from strategy_rl.logger.record import Record
 
 METRICS_JSONL = "metrics.jsonl"
 
@@ -186,6 +187,23 @@ def test_a_full_disk_warns_once_and_the_lines_come_later_whole(tmp_path: Path) -
     logger.log("ppo", 4, {"ppo/entropy": 1.0})
     logger.close()
     assert [line["step"] for line in lines(tmp_path)] == [1, 1, 2, 2, 3, 3, 4]
+
+
+def test_what_waits_for_a_full_disk_is_bounded_in_bytes_and_its_header_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("strategy_rl.logger.record.MAX_PENDING_BYTES", 100)
+    record = Record(tmp_path / "e.jsonl")
+    disk = FullDisk(record._file)
+    record._file = disk  # type: ignore[assignment]
+    with pytest.warns(UserWarning, match="No space left"):
+        record.append({"number": 0})
+    for number in range(1, 9):
+        record.append({"number": number, "text": "x" * 20})  # 44 bytes a line
+    disk.free = True
+    record.close()
+    numbers = [entry["number"] for entry in read_record(tmp_path / "e.jsonl")]
+    assert numbers == [0, 7, 8]
 
 
 def test_events_that_cannot_be_written_end_the_mirror_and_not_the_run(tmp_path: Path) -> None:

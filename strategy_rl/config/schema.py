@@ -351,7 +351,7 @@ class LoggingConfig(Section):
     full_episodes: Annotated[tuple[Text, ...], BeforeValidator(as_tuple)] = ("sft", "ppo")
     """Policies whose evaluation episodes keep their texts."""
     probe_rows: Whole = 6
-    """Validation rows that are played before SFT, after it and whenever PPO is judged, and kept."""
+    """Validation rows that are kept as played before SFT, after its epochs, when PPO is judged."""
     training_episodes: Whole = 1
     """Of each PPO round: how many at random, how many best, worst and most surprising are kept."""
     digest_episodes: Whole = 5

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+_FIXED = {str, int, float, bool, type(None)}
+
 
 class StepResult(NamedTuple):
     """One environment's answer to one action."""
@@ -25,7 +27,16 @@ class ResetResult(NamedTuple):
 
 
 def detached(value: Any) -> Any:
-    """The same, however often an environment writes into the arrays that it gave."""
+    """The same, however often an environment writes into the containers that it gave."""
     if isinstance(value, np.ndarray):
         return value.copy()
-    return {k: detached(v) for k, v in value.items()} if isinstance(value, dict) else value
+    if isinstance(value, dict):
+        return {k: detached(v) for k, v in value.items()}
+    if not isinstance(value, list | tuple):
+        return value
+    if set(map(type, value)) <= _FIXED:
+        return value if isinstance(value, tuple) else list(value)
+    items = [detached(item) for item in value]
+    if isinstance(value, list):
+        return items
+    return type(value)(*items) if hasattr(value, "_fields") else tuple(items)

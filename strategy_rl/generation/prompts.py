@@ -95,13 +95,19 @@ class PromptEncoder:
 
         A token that ends inside a character adds nothing; the one that ends it adds it whole.
         """
-        texts, before = [], ""
+        texts = []
+        first = done = 0  # what was decoded last begins at `first`, and all before `done` is told
         for end in range(1, len(ids) + 1):
-            text: str = self.tokenizer.decode(list(ids[:end]), clean_up_tokenization_spaces=False)
-            whole = text if end == len(ids) else text.rstrip("\ufffd")
-            texts.append(_encodable(whole[len(before) :]))
-            before = max(before, whole, key=len)
+            before, now = self._decoded(ids[first:done]), self._decoded(ids[first:end])
+            whole = end == len(ids) or not now.endswith("\ufffd")
+            texts.append(_encodable(now[len(before) :]) if whole else "")
+            if whole and len(now) > len(before):
+                first, done = done, end
         return texts
+
+    def _decoded(self, ids: Sequence[int]) -> str:
+        text: str = self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
+        return text
 
     def _encode(self, messages: list[Message]) -> list[int]:
         if self.form.system is not None:

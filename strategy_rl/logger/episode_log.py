@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,8 @@ class EpisodeLog:
         keep_bytes: int = 0,
         max_bytes: int = MAX_BYTES,
     ) -> None:
-        folder.mkdir(exist_ok=True)
+        with storage_errors(folder):
+            folder.mkdir(exist_ok=True)
         self._folder, self._name, self._header = folder, name, header
         self._max_bytes = max_bytes
         self._number = self._whole = 0  # of the file that grows; bytes of those before it
@@ -49,8 +50,11 @@ class EpisodeLog:
         ):
             self._whole += size
             self._number += 1
+        files = sorted(folder.glob(f"{name}-{'[0-9]' * 5}.jsonl"))
+        if keep_bytes and not self._path.is_file():  # one is gone: what is left is nobody's to drop
+            self._number, self._whole = _after(files), keep_bytes
         self._record = self._opened(keep_bytes - self._whole)
-        for path in folder.glob(f"{name}-[0-9]*.jsonl"):
+        for path in files:
             if path.name > self._path.name:
                 with storage_errors(path):
                     path.unlink()
@@ -92,3 +96,8 @@ class EpisodeLog:
         if not record.size:
             record.append({**self._header, "schema": SCHEMA})
         return record
+
+
+def _after(files: Sequence[Path]) -> int:
+    """The number that follows the last file's."""
+    return int(files[-1].stem.rpartition("-")[2]) + 1 if files else 0

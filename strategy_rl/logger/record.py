@@ -13,8 +13,8 @@ from strategy_rl.episodes import json_line
 from strategy_rl.errors import RunError
 from strategy_rl.files import storage_errors
 
-# Lines kept in memory while the disk refuses them.
-MAX_PENDING = 10_000
+# Kept in memory while the disk refuses them: lines, and bytes of them.
+MAX_PENDING, MAX_PENDING_BYTES = 10_000, 64 << 20
 
 
 class Record:
@@ -58,7 +58,16 @@ class Record:
             self._flush()
         except OSError as error:
             self._warn(error)
-            del self._pending[:-MAX_PENDING]
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        """What is too much; a first line that is not on the disk yet, a header perhaps, stays."""
+        header = self._pending[:1] if not self._size else []
+        lines = self._pending[len(header) :][-MAX_PENDING:]
+        size = sum(map(len, lines))
+        while size > MAX_PENDING_BYTES and len(lines) > 1:
+            size -= len(lines.pop(0))
+        self._pending = header + lines
 
     def close(self) -> None:
         """Writes what still waits, if the disk takes it."""

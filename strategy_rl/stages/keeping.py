@@ -5,6 +5,7 @@ Knows when episodes are written and what they are called; changes nothing of the
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from strategy_rl.assembly import World, validation_plans
 from strategy_rl.collector import collect_episodes
 from strategy_rl.config import Experiment
+from strategy_rl.errors import EnvironmentFault
 from strategy_rl.evaluation import Label, judged_by
 from strategy_rl.generation import AnyPolicy
 from strategy_rl.recording import SPLIT, TrainingEpisodes, probe_episodes
@@ -20,6 +22,8 @@ from strategy_rl.rollout import EpisodePlan, Rollout
 from strategy_rl.session import Session
 from strategy_rl.stages.methods import without_reference
 from strategy_rl.updates import Method
+
+log = logging.getLogger(__name__)
 
 
 class EpisodeKeeper:
@@ -36,7 +40,8 @@ class EpisodeKeeper:
         if columns:
             chosen = [plans[column] for column in columns]
             rollout = collect_episodes(policy, self.world.validation, chosen, None)
-            self.keep_probes(without_reference(policy), rollout, stage, iteration)
+            played = list(range(len(chosen)))
+            self.keep_probes(without_reference(policy), rollout, played, stage, iteration)
 
     def judged(
         self,
@@ -47,18 +52,25 @@ class EpisodeKeeper:
     ) -> dict[str, float]:
         """What PPO is judged by on the way; the probe rows are among it."""
         rollout: Rollout = collect_episodes(policy, self.world.validation, plans, None)
-        probes = rollout.of(self._probe_columns(len(plans)))
-        if len(probes):
-            self.keep_probes(method, probes, "ppo", counters["iteration"])
+        columns = self._probe_columns(len(plans))
+        self.keep_probes(method, rollout, columns, "ppo", counters["iteration"])
         return judged_by(rollout)
 
     def keep_probes(
-        self, method: Method[Any], rollout: Rollout, stage: str, iteration: int
+        self,
+        method: Method[Any],
+        rollout: Rollout,
+        columns: Sequence[int],
+        stage: str,
+        iteration: int,
     ) -> None:
-        """Write the episodes of a rollout down, beside what the reference would do."""
-        judged, _ = method.judge(rollout, 0.0)
+        """Write the episodes of some columns down, beside what the reference would do."""
+        probes = rollout.of(columns)
+        if not len(probes):
+            return
+        judged, _ = method.judge(probes, 0.0)
         label = Label("policy", "probe", self.seed, stage, iteration)
-        episodes = probe_episodes(self.world.validation, method.told, judged, label)
+        episodes = probe_episodes(self.world.validation, method.told, judged, columns, label)
         self.session.log_episodes("probe", episodes)
 
     def rollout_keeper(
@@ -72,9 +84,14 @@ class EpisodeKeeper:
         )
 
         def keep(iteration: int, rollout: Rollout, advantages: Tensor) -> None:
-            if count:
+            if not count:
+                return
+            try:
                 picked = episodes.pick(iteration, rollout, advantages)
-                self.session.log_episodes(SPLIT, picked)
+            except EnvironmentFault as fault:  # nothing to be looked at is worth the training
+                log.warning("no episode of iteration %d is kept: %s", iteration, fault)
+                picked = []
+            self.session.log_episodes(SPLIT, picked)
 
         return keep
 

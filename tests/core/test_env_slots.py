@@ -1,5 +1,7 @@
 """Environments side by side, each answering for itself."""
 
+from typing import Any, NamedTuple
+
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -11,6 +13,7 @@ from toys import Counter, counters, numbers_policy, stir
 from strategy_rl.collector import collect_episodes
 from strategy_rl.env import EnvSlots, VectorSlots, find_spec, make_slots
 from strategy_rl.env import slots as slots_module
+from strategy_rl.env.answers import detached
 from strategy_rl.errors import EnvironmentFault, InputError
 from strategy_rl.rollout import EpisodePlan
 
@@ -58,6 +61,22 @@ def test_what_an_environment_gave_stays_when_it_writes_into_the_same_arrays():
     slots.reset([0], [4], [None])
     assert [count(result) for result in given] == [20, 21, 22]
     assert [result.info["action_mask"].tolist() for result in given] == [[1, 0], [0, 1], [1, 0]]
+
+
+def test_containers_are_detached_to_the_bottom_and_keep_their_kinds():
+    class Pair(NamedTuple):
+        left: Any
+        right: Any
+
+    array, turns = np.zeros(1), ["a"]
+    given = {"pair": Pair(array, turns), "nested": (array, [turns]), "texts": ("x", "y")}
+    kept = detached(given)
+    array[0] = 1
+    turns.append("b")
+    assert kept["pair"] == Pair(np.zeros(1), ["a"])
+    assert type(kept["pair"]) is Pair
+    assert kept["nested"] == (np.zeros(1), [["a"]])
+    assert kept["texts"] is given["texts"]
 
 
 class Loose(Counter):

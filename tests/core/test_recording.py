@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -13,10 +14,12 @@ from toys import Counter, counters, numbers_policy, policy_of, stir
 
 from strategy_rl.collector import StepCollector, collect_episodes
 from strategy_rl.env import EnvSlots
+from strategy_rl.errors import EnvironmentFault
 from strategy_rl.evaluation import Label
 from strategy_rl.recording import CREDIT, MAX_SHARE, TrainingEpisodes, candidates, probe_episodes
 from strategy_rl.reference import Reference
 from strategy_rl.rollout import EpisodePlan, Rollout
+from strategy_rl.stages.keeping import EpisodeKeeper
 from strategy_rl.updates import DecisionMethod
 from strategy_rl_envs.rewards import WeightedReward
 
@@ -205,6 +208,82 @@ def test_an_episode_tells_what_the_components_of_its_reward_counted_for_then() -
     assert [e.weights for e in recorder(policy).pick(0, rollout, rollout.values)] == [None]
 
 
+def test_a_row_in_the_info_means_nothing_where_the_task_has_no_rows() -> None:
+    class Grid(Paying):
+        def step(self, action: Any) -> Any:
+            *answer, info = super().step(action)
+            return *answer, {**info, "row": self.steps}  # where it stands
+
+    policy = numbers_policy(inputs=2, actions=3)
+    rollout = rollout_of(policy, env=Grid)
+    assert {e.row for e in recorder(policy).pick(0, rollout, rollout.values)} == {None}
+
+
+def test_a_picture_is_named_by_its_shape_and_a_flat_mask_of_factors_names_nothing() -> None:
+    class Seeing(Paying):
+        observation_space = spaces.Box(0, 255, (80, 80), np.uint8)
+        action_space = spaces.MultiDiscrete([2, 3])
+
+        def reset(self, **options: Any) -> Any:
+            super().reset(**options)
+            return np.zeros((80, 80), np.uint8), {"action_mask": np.array([1, 0, 1, 1, 1], np.int8)}
+
+        def step(self, action: Any) -> Any:
+            super().step(action)
+            return np.zeros((80, 80), np.uint8), 1.0, True, False, {}
+
+        def action_name(self, action: Any) -> str:
+            return f"{action[0]} and {action[1]}"
+
+    policy = policy_of(Seeing.observation_space, Seeing.action_space)
+    plans = [EpisodePlan(number) for number in range(3)]
+    slots = EnvSlots(Seeing, 1)
+    rollout = collect_episodes(policy, slots, plans, drawn())
+    made = TrainingEpisodes(slots, DecisionMethod(policy, None).told, 1, 0, {})
+    for episode in made.pick(0, rollout, rollout.values):
+        (step,) = episode.steps
+        assert step.observation == {"observation": "80 x 80 numbers, left out"}
+        assert step.legal_actions is step.legal_names is None
+        assert step.action_name == "{} and {}".format(*step.action)
+
+
+def test_what_cannot_be_written_down_is_the_environments_fault_and_names_it() -> None:
+    class Odd(Paying):
+        def step(self, action: Any) -> Any:
+            *answer, info = super().step(action)
+            return *answer, {**info, "expert_action": {1, 2}}
+
+    policy = numbers_policy(inputs=2, actions=3)
+    rollout = rollout_of(policy, env=Odd)
+    with pytest.raises(EnvironmentFault, match=r"cannot be written down: TypeError.*set"):
+        recorder(policy).pick(0, rollout, rollout.values)
+
+
+def test_an_episode_that_cannot_be_kept_does_not_end_the_training(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    policy = numbers_policy(inputs=2, actions=3)
+    written: list[Any] = []
+    experiment = SimpleNamespace(
+        seed=0,
+        logging=SimpleNamespace(training_episodes=1),
+        ppo=SimpleNamespace(rollout="episodes"),
+    )
+    world = SimpleNamespace(train=EnvSlots(Paying, 1))
+    session = SimpleNamespace(log_episodes=lambda name, episodes: written.append(list(episodes)))
+    keeper = EpisodeKeeper(experiment, world, session)  # type: ignore[arg-type]
+
+    class Failing(DecisionMethod):
+        def told(self, rollout: Any, advantages: Any) -> Any:
+            raise EnvironmentFault("its name is no text")
+
+    rollout = rollout_of(policy)
+    keep = keeper.rollout_keeper(Failing(policy, None), {})
+    keep(4, rollout, rollout.values)
+    assert written == [[]]
+    assert "no episode of iteration 4 is kept: its name is no text" in caplog.text
+
+
 def test_of_several_factors_each_has_its_own_probabilities() -> None:
     class Factors(Paying):
         action_space = spaces.MultiDiscrete([2, 3])
@@ -237,9 +316,9 @@ def test_probe_episodes_are_all_of_a_rollout_under_their_label() -> None:
     rollout = rollout_of(policy, count=5)
     label = Label("policy", "probe", 3, "sft", 2)
     told = DecisionMethod(policy, None).told
-    episodes = probe_episodes(EnvSlots(Paying, 1), told, rollout.of([0, 4]), label)
-    assert [e.return_ for e in episodes] == [0.0, 4.0]
-    assert [e.episode_id for e in episodes] == ["probe-policy-0", "probe-policy-1"]
+    episodes = probe_episodes(EnvSlots(Paying, 1), told, rollout.of([0, 4]), [0, 2, 4], label)
+    assert [e.return_ for e in episodes] == [0.0, 4.0]  # that of column 2 was dropped
+    assert [e.episode_id for e in episodes] == ["probe-policy-0", "probe-policy-2"]
     assert {(e.stage, e.iteration, e.seed, e.selection) for e in episodes} == {("sft", 2, 3, None)}
 
 
@@ -250,7 +329,7 @@ def test_probe_rows_with_many_steps_are_fewer_and_never_none() -> None:
     def kept(length: int) -> list[int]:
         plans = [EpisodePlan(number) for number in range(4)]
         rollout = collect_episodes(policy, counters(2, length=length), plans, None)
-        episodes = probe_episodes(counters(1), told, rollout, label)
+        episodes = probe_episodes(counters(1), told, rollout, range(4), label)
         return [len(episode.steps) for episode in episodes]
 
     assert kept(50) == [50] * 4

@@ -269,7 +269,7 @@ def test_a_cut_text_episode_tells_the_value_before_the_text_that_would_follow(
     rollout = collect(policy, lambda: Talk(cut=True), rows=1)
     method = TokenMethod(policy, None, 2)
     (episode,) = probe_episodes(
-        EnvSlots(Talk, 1), method.told, rollout, Label("policy", "probe", 0)
+        EnvSlots(Talk, 1), method.told, rollout, [0], Label("policy", "probe", 0)
     )
     expected = float(policy.first_values(policy.encode([PROMPTS[0]]))[0])
     assert episode.final_value == pytest.approx(expected)
