@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import stat
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from strategy_rl.board.faults import RequestError
-from strategy_rl.board.heads import REASONS
+from strategy_rl.board.heads import REASONS, whole_of
 from strategy_rl.board.index import Entry, FileIndex
 from strategy_rl.board.runs import EPISODES, find_runs
 
@@ -89,7 +90,7 @@ class RunIndex:
             "run": self.name,
             "label": self.path.resolve().name if self.name == "." else self.name,
             "task": self.task(),
-            "seed": self.option("seed"),
+            "seed": whole_of(self.option("seed")),
             "status": self.status,
             "episodes": sum(len(file) for file in files),
             "stages": _listed(named, "stage"),
@@ -105,23 +106,24 @@ class RunIndex:
     def _read_status(self) -> bool:
         before, status = self.status, "unknown"
         with suppress(OSError, ValueError, AttributeError, RecursionError):
-            status = str(json.loads((self.path / "status.json").read_bytes()).get("status"))
+            status = str(json.loads(_content(self.path / "status.json")).get("status"))
         self.status = status
         return status != before
 
     def _read_config(self) -> bool:
+        import yaml  # late: 20 ms
+
         path = self.path / "config.yaml"
         try:
             mark = path.stat().st_mtime_ns
-            if mark == self._config_mark:
-                return False
-            import yaml  # late: 20 ms
-
-            config = yaml.safe_load(path.read_text("utf-8"))
-        except FileNotFoundError:
+        except OSError:  # there is none yet
             return False
-        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-            log.warning("%s cannot be read: %s", path, error)
+        if mark == self._config_mark:
+            return False
+        try:
+            config = yaml.safe_load(_content(path).decode("utf-8"))
+        except Exception as error:  # yaml lets through what its constructors raise
+            log.warning("%s cannot be read: %s: %s", path, type(error).__name__, error)
             config = {}
         self._config_mark = mark
         self.config = config if isinstance(config, dict) else {}
@@ -184,7 +186,10 @@ class Catalog:
 
     def _update(self) -> None:
         for run in self.runs.values():
-            self.version += run.refresh()
+            try:
+                self.version += run.refresh()
+            except Exception:  # the other runs may go well
+                log.exception("run %s could not be refreshed", run.name)
 
     def _watch(self, then: Callable[[], Any]) -> None:
         next_search = self._refreshed(0.0)
@@ -206,6 +211,13 @@ class Catalog:
         except Exception:  # the next round may go well, and nobody else would tell
             log.exception("the list of episodes could not be refreshed")
         return next_search
+
+
+def _content(path: Path) -> bytes:
+    """Of a regular file alone: a pipe would wait for somebody to write into it."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(f"{path.name} is no regular file")
+    return path.read_bytes()
 
 
 def _updated(file: FileIndex) -> bool:

@@ -47,6 +47,11 @@ def number_of(value: Any) -> float | None:
     return None
 
 
+def whole_of(value: Any) -> int | None:
+    """A whole number that a browser holds, or None."""
+    return value if type(value) is int and abs(value) < _MOST_WHOLE else None
+
+
 def reasons_of(head: Head) -> list[str]:
     """Why an episode was recorded; as a random one where all of them are."""
     selection = head["selection"]
@@ -89,17 +94,17 @@ def _head(fields: dict[str, Any] | None, line: bytes) -> Head | None:
     summary = fields.get("summary")
     if not isinstance(summary, dict):
         summary = _summary(line)
-    length = None if summary is None else _whole(summary.get("length"))
+    length = None if summary is None else whole_of(summary.get("length"))
     if summary is None or length is None:
         return None
     return {
         "key": 0,
         "episode_id": fields["episode_id"],
         "stage": _text(fields.get("stage")),
-        "iteration": _whole(fields.get("iteration")),
+        "iteration": whole_of(fields.get("iteration")),
         "split": _text(fields.get("split")),
         "policy": _text(fields.get("policy")),
-        "row": _whole(fields.get("row")),
+        "row": whole_of(fields.get("row")),
         "kind": _text(fields.get("kind")),
         "group": _text(fields.get("group")),
         "return": number_of(fields.get("return")),
@@ -131,17 +136,13 @@ def _selection(value: Any) -> dict[str, Any] | None:
     reasons = value.get("reasons")
     return {
         "reasons": [name for name in REASONS if isinstance(reasons, list) and name in reasons],
-        "num_episodes": _whole(value.get("num_episodes")),
+        "num_episodes": whole_of(value.get("num_episodes")),
         "mean_return": number_of(value.get("mean_return")),
     }
 
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _whole(value: Any) -> int | None:
-    return value if type(value) is int and abs(value) < _MOST_WHOLE else None
 
 
 def _numbers(value: Any) -> Mapping[str, float]:

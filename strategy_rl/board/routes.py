@@ -151,6 +151,6 @@ def _side(catalog: Catalog, params: Params, side: str) -> list[Entry]:
 
 
 def _share(option: Any, default: float) -> float:
-    """An option between 0 and 1; the default where the run does not say."""
+    """An option between 0 and 1; the default where the run says nothing that can be one."""
     number = number_of(option)
-    return default if number is None else number
+    return number if number is not None and 0 <= number <= 1 else default

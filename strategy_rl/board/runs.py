@@ -58,9 +58,10 @@ def _folders(root: Path) -> Iterator[Path]:
             names.clear()
             continue
         seen.add(identity)
-        if EPISODES in names:
+        skipped = _SKIPPED if EPISODES in names else ()
+        if skipped:
             yield Path(parent)
-        names[:] = sorted(n for n in names if n not in _SKIPPED and not n.startswith("."))
+        names[:] = sorted(n for n in names if n not in skipped and not n.startswith("."))
 
 
 def _identity(folder: str) -> tuple[int, int] | None:

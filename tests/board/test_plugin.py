@@ -87,3 +87,9 @@ def test_a_run_that_is_linked_into_the_folder_is_found(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "linked").symlink_to(tmp_path / "elsewhere" / "run")
     assert list(find_runs({tmp_path / "logs": None})) == ["linked"]
+
+
+def test_a_run_may_be_called_as_a_folder_of_runs_and_those_are_not_searched(tmp_path: Path) -> None:
+    for name in ("policy", "plots", "checkpoints/a", "checkpoints/a/policy"):
+        (tmp_path / name / "episodes").mkdir(parents=True)
+    assert list(find_runs({tmp_path: None})) == ["checkpoints/a", "plots", "policy"]

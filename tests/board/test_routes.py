@@ -157,6 +157,16 @@ def test_an_episode_is_shown_with_what_follows_from_its_steps(tab: Any) -> None:
     assert last["observation"]["context"] == ["hello"]
 
 
+@pytest.mark.parametrize(("given", "used"), [("-1", 1.0), ("1.5", 1.0), ("x", 1.0), ("0", 0)])
+def test_a_discount_outside_0_to_1_is_taken_for_the_default(
+    tmp_path: Path, open_tab: Any, given: str, used: float
+) -> None:
+    (evaluated(tmp_path) / "config.yaml").write_text(f"ppo: {{gamma: {given}}}\n")
+    tab = open_tab(tmp_path)
+    key = tab.ask("episodes", run=".")["episodes"][0]["key"]
+    assert tab.ask("episode", run=".", key=key)["gamma"] == used
+
+
 @pytest.mark.parametrize(
     ("route", "params", "status", "words"),
     [
