@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from strategy_rl.board.episode import steps_in
 from strategy_rl.board.faults import RequestError
-from strategy_rl.board.heads import Head, row_of
+from strategy_rl.board.heads import Head, partner_key, row_of
 from strategy_rl.board.index import Entry, read_many
 
 SORTS = ("gain", "row")
@@ -24,16 +24,13 @@ class Pair(NamedTuple):
 
 
 def pairs_of(first: Sequence[Entry], second: Sequence[Entry]) -> list[Pair]:
-    """Episodes on the same row, in the order of `first`; of several on a row the last counts.
+    """Episodes on the same row of a split, in the order of `first`; of several the last counts.
 
     Where a task has no rows, episodes of the same number are compared: they had the same seed.
     """
-    ours, theirs = ({row_of(e.head): e for e in entries} for entries in (first, second))
-    common = [row for row in ours if row in theirs]
-    return [
-        Pair(row, ours[row], theirs[row], _difference(ours[row].head, theirs[row].head))
-        for row in common
-    ]
+    ours, theirs = ({partner_key(e.head): e for e in entries} for entries in (first, second))
+    common = [(ours[key], theirs[key]) for key in ours if key is not None and key in theirs]
+    return [Pair(row_of(a.head), a, b, _difference(a.head, b.head)) for a, b in common]
 
 
 def changed_only(pairs: Sequence[Pair]) -> list[Pair]:
@@ -43,11 +40,11 @@ def changed_only(pairs: Sequence[Pair]) -> list[Pair]:
     """
     differs = [_surely_differs(pair) for pair in pairs]
     unsure = [p for p, sure in zip(pairs, differs, strict=True) if not sure and _has_order(p)]
-    changes = dict(zip((p.row for p in unsure), first_changes(unsure), strict=True))
+    changes = dict(zip((p.a.head["key"] for p in unsure), first_changes(unsure), strict=True))
     return [
         pair
         for pair, sure in zip(pairs, differs, strict=True)
-        if sure or changes.get(pair.row) is not None
+        if sure or changes.get(pair.a.head["key"]) is not None
     ]
 
 

@@ -67,6 +67,16 @@ def row_of(head: Head) -> int | str:
     return int(number) if number.isascii() and number.isdigit() and len(number) < 10 else number
 
 
+def partner_key(head: Head) -> tuple[str | None, int | str] | None:
+    """By what an episode finds its partner of another policy: its split and `row_of`.
+
+    None of a training episode without a row: its number is a place in one rollout.
+    """
+    if head["row"] is None and head["split"] == "train":
+        return None
+    return head["split"], row_of(head)
+
+
 def _begin(line: bytes) -> bytes:
     """The line without its steps, still an object; a quote in a text cannot end like this."""
     cut = line.find(_STEPS)

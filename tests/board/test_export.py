@@ -60,6 +60,8 @@ QUESTIONS: list[tuple[str, dict[str, str]]] = [
     ("compare", SIDES),
     ("compare", {**SIDES, "changed": "1", "sort": "row", "split": "test"}),
     ("compare", {**SIDES, "sort": "gain", "size": "2"}),
+    ("compare", {**SIDES, "run_a": "b/seed-1", "policy_a": "ppo", "sort": "row"}),
+    ("compare", {**SIDES, "run_a": "b/seed-1", "policy_a": "drawn", "policy_b": "drawn"}),
 ]
 
 
@@ -72,7 +74,12 @@ def runs(tmp_path: Path) -> Path:
         for stage, iterations in (("sft", (1, 2, None)), ("ppo", range(60)))
         for i in iterations
     ]
-    write_lines(write_run(evaluated(folder / "b" / "seed-1"), probe=probes), rollout())
+    drawn = [
+        episode("drawn", None, [step(0)], split=split, episode_id=f"{split}-7")
+        for split in ("train", "test")
+    ]
+    made = write_run(evaluated(folder / "b" / "seed-1"), probe=probes, drawn=drawn)
+    write_lines(made, rollout())
     return folder
 
 
@@ -87,7 +94,7 @@ def test_an_export_answers_as_the_server_does(runs: Path, tmp_path: Path) -> Non
         for run in (["a"] if route == "episode" else ["a", "b/seed-1"])
     ]
     out = tmp_path / "out"
-    assert export_board(runs, out) == 2 * ROWS + 12 + 63 + 4
+    assert export_board(runs, out) == 2 * ROWS + 12 + 63 + 4 + 2
     script = tmp_path / "ask.mjs"
     script.write_text(ASK)
     command = ["node", str(script), str(out), json.dumps(asked)]

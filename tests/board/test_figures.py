@@ -63,6 +63,31 @@ def test_without_rows_episodes_of_one_number_are_compared(tmp_path: Path, open_t
     assert [(pair["row"], pair["difference"]) for pair in pairs] == [(0, 0.0), (1, 0.0)]
 
 
+def test_rows_of_one_number_in_two_splits_are_no_pair(tmp_path: Path, open_tab: Any) -> None:
+    test = [episode("sft", 5, [step(0)]), episode("ppo", 5, [step(0), step(1)])]
+    probe = [
+        episode(policy, 5, [step(action)], split="probe")
+        for policy, action in (("sft", 0), ("ppo", 0), ("other", 1))
+    ]
+    tab = open_tab(write_run(tmp_path, test=test, probe=probe))
+    pairs = tab.ask("compare", **BOTH)["pairs"]
+    assert sorted((pair["a"]["split"], pair["b"]["split"]) for pair in pairs) == [
+        ("probe", "probe"),
+        ("test", "test"),
+    ]
+    assert [p["a"]["split"] for p in tab.ask("compare", **BOTH, changed=1)["pairs"]] == ["test"]
+    assert tab.ask("compare", **{**BOTH, "policy_b": "other", "split": "test"})["total"] == 0
+
+
+def test_training_episodes_without_rows_have_no_partner(tmp_path: Path, open_tab: Any) -> None:
+    made = [
+        episode("policy", None, [step(0)], split="train", iteration=i, episode_id=f"train-{i}-0")
+        for i in (0, 1)
+    ]
+    sides = {"run_a": ".", "run_b": ".", "iteration_a": 0, "iteration_b": 1}
+    assert open_tab(write_run(tmp_path, train=made)).ask("compare", **sides)["total"] == 0
+
+
 def test_iterations_of_one_policy_are_compared(tmp_path: Path, open_tab: Any) -> None:
     write_run(
         tmp_path,

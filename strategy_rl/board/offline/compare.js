@@ -6,13 +6,14 @@ import { pageOf, Refused, sample, sorted } from "./select.js";
 
 export async function compare(data, params) {
   const [a, b] = await Promise.all([side(data, params, "a"), side(data, params, "b")]);
-  const pairs = [...a.rows.keys()].filter((row) => b.rows.has(row)).map((row) => pairOf(row, a, b));
+  const pairs = [...a.rows.keys()].filter((key) => b.rows.has(key)).map((key) => pairOf(key, a, b));
   const changed = pairs.filter((pair) => pair.first_change !== null);
   const known = pairs.filter((pair) => pair.difference !== null);
   const sort = params.sort ?? "-gain";
-  const column = { gain: (pair) => pair.difference, row: (pair) => pair.row }[sort.replace(/^-/, "")];
-  if (!column) throw new Refused(`sort: got '${sort}', expected gain or row`);
-  const list = sorted(params.changed === "1" ? changed : pairs, column, sort.startsWith("-"));
+  const columns = { gain: (pair) => pair.difference, row: (pair) => pair.row };
+  const name = sort.replace(/^-/, "");
+  if (!Object.hasOwn(columns, name)) throw new Refused(`sort: got '${sort}', expected gain or row`);
+  const list = sorted(params.changed === "1" ? changed : pairs, columns[name], sort.startsWith("-"));
   const { shown, page } = pageOf(list, params);
   const total = known.reduce((sum, pair) => sum + pair.difference, 0);
   return {
@@ -24,18 +25,21 @@ export async function compare(data, params) {
   };
 }
 
-/** The episodes of one side by row; of several on a row the last counts. */
+/** The episodes of one side by split and row; of several on a row the last counts. */
 async function side(data, params, name) {
   const run = await data.run(params[`run_${name}`]);
   const shared = { split: "split", selected: "selected" };
   const sources = { policy: `policy_${name}`, iteration: `iteration_${name}`, ...shared };
-  const given = Object.entries(sources).filter(([, source]) => source in params);
+  const given = Object.entries(sources).filter(([, source]) => Object.hasOwn(params, source));
   const filters = Object.fromEntries(given.map(([filter, source]) => [filter, params[source]]));
   const entries = await sample(run, filters);
   const { names, episodes } = await run.file("decisions.json");
   const actions = (entry) => episodes[entry.place].map(([action]) => names[action]);
-  return { rows: new Map(entries.map((entry) => [rowOf(entry.head), entry])), actions };
+  const partnered = entries.filter(({ head }) => head.row !== null || head.split !== "train");
+  return { rows: new Map(partnered.map((entry) => [partnerKey(entry.head), entry])), actions };
 }
+
+const partnerKey = (head) => JSON.stringify([head.split, rowOf(head)]);
 
 function rowOf(head) {
   if (head.row !== null) return head.row;
@@ -43,11 +47,11 @@ function rowOf(head) {
   return /^\d{1,9}$/.test(end) ? Number(end) : end;
 }
 
-function pairOf(row, a, b) {
-  const [ours, theirs] = [a.rows.get(row), b.rows.get(row)];
+function pairOf(key, a, b) {
+  const [ours, theirs] = [a.rows.get(key), b.rows.get(key)];
   const unknown = ours.head.return === null || theirs.head.return === null;
   return {
-    row,
+    row: rowOf(ours.head),
     kind: theirs.head.kind,
     difference: unknown ? null : theirs.head.return - ours.head.return,
     first_change: firstChange(a.actions(ours), b.actions(theirs)),
