@@ -44,10 +44,12 @@ class RunIndex:
         folder = self.path / EPISODES
         paths = sorted(p for p in folder.glob("*.jsonl") if not p.name.startswith("."))
         gone = self.files.keys() - set(paths)
-        files = {path: self.files.get(path) or FileIndex(path) for path in paths}
+        new_config, scaled = self._read_config(), self.scaled_values()
+        kept = {path: file for path, file in self.files.items() if file.scaled_values == scaled}
+        files = {path: kept.get(path) or FileIndex(path, scaled) for path in paths}
         self.files = files  # at once: requests see the old or the new ones
         changed = [_updated(file) for file in files.values()]
-        changed += [bool(gone), self._read_status(), self._read_config()]
+        changed += [bool(gone), self._read_status(), new_config]
         self.version += any(changed)
         return any(changed)
 
@@ -72,6 +74,10 @@ class RunIndex:
         for name in path:
             value = value.get(name) if isinstance(value, dict) else None
         return value
+
+    def scaled_values(self) -> bool:
+        """Whether its values are of rewards that training scaled, unlike those on file."""
+        return self.option("ppo", "normalize_rewards") is True
 
     def task(self) -> str | None:
         """The task's id, of the configuration or of an episodes file."""

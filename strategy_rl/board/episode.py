@@ -12,13 +12,16 @@ from strategy_rl.board.heads import number_of
 _FACTORS = ("factor_probabilities", "reference_factor_probabilities")
 
 
-def steps_of(episode: Mapping[str, Any], gamma: float, gae_lambda: float) -> list[dict[str, Any]]:
+def steps_of(
+    episode: Mapping[str, Any], gamma: float, gae_lambda: float, scaled_values: bool = False
+) -> list[dict[str, Any]]:
     """The recorded steps, each with what follows from them.
 
     Args:
         episode: Its line.
         gamma: Discount for each decision.
         gae_lambda: Of generalised advantage estimation.
+        scaled_values: As in `estimates_of`.
 
     Returns:
         Each step's fields, and as recorded or else computed `return_to_go`, `advantage`, `tokens`,
@@ -27,7 +30,7 @@ def steps_of(episode: Mapping[str, Any], gamma: float, gae_lambda: float) -> lis
     """
     steps = steps_in(episode)
     after = 0.0 if episode.get("terminated") is True else number_of(episode.get("final_value"))
-    estimates = estimates_of(steps, gamma, gae_lambda, after)
+    estimates = estimates_of(steps, gamma, gae_lambda, after, scaled_values)
     weights_then = weights_of(steps, episode.get("weights"))
     return [
         {

@@ -22,7 +22,8 @@ class Estimates(NamedTuple):
 
     Attributes:
         return_to_go: Discounted, from its first decision on.
-        advantage: None of a step whose tokens have their own.
+        advantage: As recorded; of a step whose tokens have values it is not computed, since they
+            have their own.
         tokens: With their advantages; None where it wrote none.
     """
 
@@ -32,7 +33,11 @@ class Estimates(NamedTuple):
 
 
 def estimates_of(
-    steps: Sequence[Step], gamma: float, gae_lambda: float, after: float | None
+    steps: Sequence[Step],
+    gamma: float,
+    gae_lambda: float,
+    after: float | None,
+    scaled_values: bool = False,
 ) -> list[Estimates]:
     """Of each step.
 
@@ -42,6 +47,8 @@ def estimates_of(
         gae_lambda: Of generalised advantage estimation.
         after: What the critic expected after the last step, 0 where nothing follows. None where
             that is unknown: returns are of what was recorded then, and advantages None.
+        scaled_values: Whether values are in other units than rewards: where there are any, nothing
+            is computed, since returns would stand beside what they cannot be compared with.
     """
     written = [tokens_in(step) for step in steps]
     decisions = [
@@ -52,6 +59,8 @@ def estimates_of(
     rewards: list[float | None] = [0.0] * len(values)
     for end, step in zip(ends, steps, strict=True):
         rewards[end - 1] = number_of(step.get("reward"))
+    if scaled_values and any(value is not None for value in values):
+        rewards = [None] * len(values)
     returns = returns_to_go(rewards, gamma, after or 0.0)
     advantages = advantages_of(rewards, values, gamma, gae_lambda, after)
     return [

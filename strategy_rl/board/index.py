@@ -43,10 +43,11 @@ class FileIndex:
     Attributes:
         header: The first line.
         base: The keys of this file's episodes are base + line, the header being line 0.
+        scaled_values: Whether values are in other units than rewards; `value_error` is None then.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, scaled_values: bool = False) -> None:
+        self.path, self.scaled_values = path, scaled_values
         self.base = zlib.crc32(path.name.encode("utf-8", "replace")) << LINE_BITS
         self._lock = threading.Lock()
         self._mark: tuple[int, int, int] | None = None
@@ -139,6 +140,7 @@ class FileIndex:
         for line, head in zip(lines, heads, strict=True):
             if head is not None and self._lines < 1 << LINE_BITS:
                 head["key"] = self.base + self._lines
+                head["value_error"] = None if self.scaled_values else head["value_error"]
                 entries[head["key"]] = Entry(head, self, self._end, len(line))
             self._lines += 1
             self._end += len(line)

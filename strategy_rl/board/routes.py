@@ -65,7 +65,8 @@ def episode_of(run: RunIndex, key: int) -> Answer:
         "gae_lambda": gae_lambda,
         "final_value": number_of(episode.get("final_value")),
         "renderer": renderer_of(run.task(), run.option),
-        "steps": steps_of(episode, gamma, gae_lambda),
+        "scaled_values": run.scaled_values(),
+        "steps": steps_of(episode, gamma, gae_lambda, run.scaled_values()),
     }
 
 

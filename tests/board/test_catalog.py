@@ -55,3 +55,18 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path, open_tab: Any, name: str) -> N
     shown = open_tab(tmp_path).ask("runs")["runs"][0]
     assert shown["episodes"] == 12
     assert shown["status" if name == "status.json" else "seed"] in ("unknown", None)
+
+
+def test_values_of_scaled_rewards_are_compared_with_no_return(
+    tmp_path: Path, open_tab: Any
+) -> None:
+    tab = open_tab(evaluated(tmp_path))
+    assert tab.ask("episodes", run=".")["episodes"][0]["value_error"] is not None
+    (tmp_path / "config.yaml").write_text("ppo: {normalize_rewards: true}\n")
+    tab.refresh()
+    head = tab.ask("episodes", run=".")["episodes"][0]
+    assert head["value_error"] is None
+    shown = tab.ask("episode", run=".", key=head["key"])
+    assert shown["scaled_values"] is True
+    assert shown["steps"][0]["value"] == 0.0
+    assert (shown["steps"][0]["return_to_go"], shown["steps"][0]["advantage"]) == (None, None)

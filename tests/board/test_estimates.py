@@ -108,3 +108,22 @@ def test_tokens_have_numbers_or_nothing_and_keep_the_rest() -> None:
             "advantage": None,
         }
     ]
+
+
+def test_a_recorded_advantage_of_a_step_is_shown_beside_those_of_its_tokens() -> None:
+    first, second = estimates_of([{**WRITTEN[0], "advantage": -0.3}, WRITTEN[1]], 0.5, 0.5, 0.0)
+    assert (first.advantage, second.advantage) == (-0.3, None)
+    assert first.tokens is not None
+    assert first.tokens[0]["advantage"] is not None
+
+
+def test_nothing_is_computed_from_values_in_other_units_than_rewards() -> None:
+    steps: list[Any] = [{"reward": 1.0, "value": 0.5, "advantage": 2.0}, *WRITTEN]
+    first, *rest = estimates_of(steps, 1.0, 1.0, 0.0, scaled_values=True)
+    assert (first.return_to_go, first.advantage) == (None, 2.0)
+    for found in rest:
+        assert (found.return_to_go, found.advantage) == (None, None)
+        assert found.tokens is not None
+        assert {token["advantage"] for token in found.tokens} == {None}
+    plain = estimates_of([{"reward": 1.0}], 1.0, 1.0, 0.0, scaled_values=True)[0]
+    assert plain.return_to_go == 1.0

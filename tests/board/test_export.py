@@ -80,6 +80,7 @@ def runs(tmp_path: Path) -> Path:
     ]
     made = write_run(evaluated(folder / "b" / "seed-1"), probe=probes, drawn=drawn)
     write_lines(made, rollout())
+    (made / "config.yaml").write_text("ppo: {normalize_rewards: true}\n")
     return folder
 
 
@@ -87,11 +88,16 @@ def runs(tmp_path: Path) -> Path:
 def test_an_export_answers_as_the_server_does(runs: Path, tmp_path: Path) -> None:
     catalog = Catalog({runs: None})
     catalog.refresh()
-    keys = [entry.head["key"] for entry in catalog.run("a").entries()]
+    key = catalog.run("a").entries()[CHUNK + 3].head["key"]
+    scaled = catalog.run("b/seed-1").entries()[0].head["key"]
     asked = [
         (route, params if route in ("runs", "changed", "compare") else {**params, "run": run})
-        for route, params in [*QUESTIONS, ("episode", {"key": str(keys[CHUNK + 3])})]
-        for run in (["a"] if route == "episode" else ["a", "b/seed-1"])
+        for route, params in QUESTIONS
+        for run in ("a", "b/seed-1")
+    ]
+    asked += [
+        ("episode", {"run": run, "key": str(each)})
+        for run, each in (("a", key), ("b/seed-1", scaled))
     ]
     out = tmp_path / "out"
     assert export_board(runs, out) == 2 * ROWS + 12 + 63 + 4 + 2
