@@ -5,6 +5,7 @@
 import { h, pressable, s } from "./dom.js";
 import { number } from "./format.js";
 
+const MOST_TICKS = 6; // of four steps and a little
 const MARGIN = { left: 46, right: 24, top: 8, bottom: 20 };
 
 /** How wide a chart may be in one of some panels side by side. */
@@ -129,14 +130,14 @@ function scale(domain, from, to) {
 }
 
 function extent(values) {
-  return [Math.min(...values), Math.max(...values)];
+  return [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
 }
 
-function roundTicks([low, high]) {
+export function roundTicks([low, high]) {
   const step = roundStep((high - low || 1) / 4);
-  const ticks = [];
-  for (let k = Math.ceil(low / step); k * step <= high; k++) ticks.push(k * step);
-  return ticks;
+  const first = Math.ceil(low / step);
+  const ticks = Array.from({ length: MOST_TICKS }, (_, i) => (first + i) * step);
+  return [...new Set(ticks)].filter((y) => y <= high); // beyond 2^53 numbers are far apart
 }
 
 /** 1, 2 or 5 times a power of ten, no less than `rough`. */

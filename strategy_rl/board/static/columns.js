@@ -10,6 +10,7 @@ import {
   moment,
   NOTHING,
   number,
+  own,
   probability,
   signed,
   spaced,
@@ -34,8 +35,8 @@ function allColumns(ctx) {
     title: spaced(name),
     help: `sum of the component ${name}`,
     first: `component:${name}`,
-    of: (head) => head.components?.[name],
-    show: (head) => signed(head.components?.[name]),
+    of: (head) => own(head.components, name),
+    show: (head) => signed(own(head.components, name)),
   });
   return [
     { title: "row", first: "row", show: (head) => whole(head.row) },
@@ -58,7 +59,7 @@ function allColumns(ctx) {
       first: "-value_error",
       of: (head) => head.value_error,
       show: (head) => number(head.value_error),
-      help: "how far the first value was from the return",
+      help: "how far the first value was from the return, which is not discounted",
     },
     {
       title: "least p",

@@ -2,6 +2,7 @@
  * Builds elements. A text is always a text node: what a model wrote is never read as HTML.
  */
 
+const AT_ONCE = 1000; // a call may have too many arguments
 const PROPERTIES = new Set(["value", "checked", "disabled", "open", "selected"]);
 
 /**
@@ -96,7 +97,8 @@ function filled(node, props, children) {
   const shown = children
     .flat(Infinity)
     .filter((child) => ![null, undefined, false].includes(child));
-  node.append(...shown.map((child) => (child instanceof Node ? child : String(child))));
+  const nodes = shown.map((child) => (child instanceof Node ? child : String(child)));
+  for (let i = 0; i < nodes.length; i += AT_ONCE) node.append(...nodes.slice(i, i + AT_ONCE));
   return node;
 }
 

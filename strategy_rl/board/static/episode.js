@@ -9,25 +9,36 @@ import { known, moment, number, plural, probability, signed, whole } from "./for
 import { neighbours } from "./neighbours.js";
 import { marksLegend } from "./options.js";
 import { renderedEpisode } from "./renderers.js";
-import { stepCard } from "./step.js";
+import { stepList } from "./steps.js";
 import { waterfall } from "./waterfall.js";
 
 export async function episode(ctx) {
   const { run, key } = ctx.params;
   const [found, around] = await Promise.all([ask("episode", { run, key }), neighbours(ctx.params)]);
   const { head, steps } = found;
+  const cards = stepList(ctx, found);
   const node = h(
     "div",
     { class: "episode" },
     bar(ctx, head, around),
     facts(found),
-    steps.length > 1 && h("div", { class: "overview" }, valuePanel(found), rewardPanel(head)),
-    renderedEpisode(ctx, found),
+    found.scaled_values && scaledNote(),
+    steps.length > 1 &&
+      h("div", { class: "overview" }, valuePanel(found, cards.show), rewardPanel(head)),
+    renderedEpisode(ctx, found, cards.show),
     h("div", { class: "row spread" }, h("h2", {}, "Steps"), marksLegend()),
-    steps.map((_, i) => stepCard(ctx, found, i)),
+    cards.node,
   );
   return { node, keys: episodeKeys(ctx, around) };
 }
+
+const scaledNote = () =>
+  h(
+    "p",
+    { class: "muted scaled" },
+    "Trained with ppo.normalize_rewards: values are in units of scaled rewards, so no return or " +
+      "advantage is computed beside them.",
+  );
 
 const toList = (ctx) => ctx.go({ view: "episodes" });
 
@@ -84,7 +95,7 @@ function keptAs({ reasons, num_episodes: count, mean_return: mean }) {
   return `${reasons.join(", ")} of ${of}${worth}`;
 }
 
-function valuePanel({ steps }) {
+function valuePanel({ steps, scaled_values: scaled }, show) {
   const series = (name, style, field) => ({
     name,
     style,
@@ -92,19 +103,18 @@ function valuePanel({ steps }) {
       x: i + 1,
       y: step[field] ?? null,
       title: `step ${i + 1}: ${name} ${number(step[field])}`,
-      onclick: () => document.getElementById(`step-${i}`).scrollIntoView({ block: "start" }),
+      onclick: () => show(i),
     })),
   });
   const every = Math.ceil(steps.length / 10);
   const ticks = steps.map((_, i) => ({ x: i + 1, label: i + 1 })).filter((_, i) => i % every === 0);
-  const both = [
-    series("value", "var(--hue-0)", "value"),
-    series("return to go", "var(--hue-1)", "return_to_go"),
-  ];
+  const value = series("value", "var(--hue-0)", "value");
+  const rest = series("return to go", "var(--hue-1)", "return_to_go");
   const valued = steps.some((step) => known(step.value));
+  const drawn = !valued ? [rest] : scaled ? [value] : [value, rest];
   return panel(
-    "Value against return to go",
-    lines({ width: room(2), height: 190, ticks, series: valued ? both : both.slice(1) }),
+    valued && scaled ? "Value" : "Value against return to go",
+    lines({ width: room(2), height: 190, ticks, series: drawn }),
     !valued &&
       h("p", { class: "muted" }, "This policy has no value head, or its values were not recorded."),
   );

@@ -8,6 +8,10 @@ export const NOTHING = "\u2013";
 /** Whether something was recorded. */
 export const known = (value) => value !== null && value !== undefined;
 
+/** What stands in `fields` under a name that somebody else chose, such as "constructor". */
+export const own = (fields, name) =>
+  fields && Object.hasOwn(fields, name) ? fields[name] : undefined;
+
 /** Three decimals, fewer for large numbers; a dash for null. */
 export function number(value, digits = 3) {
   if (!known(value)) return NOTHING;

@@ -59,7 +59,7 @@ async function reload() {
 /** Shows a place; of several that are asked for, the last. */
 async function show(asked) {
   const mine = ++turn;
-  place = { ...asked, view: asked.view in VIEWS ? asked.view : "episodes" };
+  place = { ...asked, view: Object.hasOwn(VIEWS, asked.view ?? "") ? asked.view : "episodes" };
   place.run = asked.run ?? runs.find((run) => run.episodes)?.run ?? runs[0]?.run;
   showFrame();
   if (!(isDrawn() && parts.main.querySelector(".episode"))) {

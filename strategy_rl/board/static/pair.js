@@ -5,7 +5,7 @@
 import { ask } from "./api.js";
 import { bar } from "./charts.js";
 import { h, link, table } from "./dom.js";
-import { known, moment, probability, signed, spaced } from "./format.js";
+import { known, moment, own, probability, signed, spaced } from "./format.js";
 import { said } from "./options.js";
 
 /** @param {{run: string, key: string | number}} a the earlier one; `b` likewise. */
@@ -73,7 +73,7 @@ function componentTable(one, other) {
     ...new Set([...Object.keys(one.components ?? {}), ...Object.keys(other.components ?? {})]),
   ];
   const lines = [
-    ...names.map((name) => [spaced(name), one.components?.[name], other.components?.[name]]),
+    ...names.map((name) => [spaced(name), own(one.components, name), own(other.components, name)]),
     ["return", one.return, other.return],
   ];
   const gains = lines.map(([, a, b]) => (b ?? 0) - (a ?? 0));

@@ -4,7 +4,7 @@
  */
 
 import { h, panel, pressable } from "./dom.js";
-import { number, short, signed } from "./format.js";
+import { number, own, short, signed } from "./format.js";
 import { INKS, painter } from "./painting.js";
 
 /** What is shown unless the task says otherwise. */
@@ -24,19 +24,23 @@ const WAYS = {
   advantage: { title: "advantage", of: (step) => step.advantage, ink: INKS.twoSided },
 };
 
-/** The panel of the episode; null where its steps are all there is to see. */
-export function renderedEpisode(ctx, { steps, renderer }) {
+/**
+ * The panel of the episode; null where its steps are all there is to see.
+ * @param {(i: number) => void} show goes to a step.
+ */
+export function renderedEpisode(ctx, { steps, renderer }, show) {
   const view = renderer ?? DEFAULT;
   const texts = textsOf(steps, view.texts);
-  if (steps.filter((step) => step.text).length > 1) return writtenText(ctx, steps, view, texts);
-  const sentences = steps[0]?.observation?.[view.sentences];
+  if (steps.filter((step) => step.text).length > 1)
+    return writtenText(ctx, steps, view, texts, show);
+  const sentences = own(steps[0]?.observation, view.sentences);
   if (Array.isArray(sentences)) return pickedSentences(steps, sentences, texts);
   return renderer && texts.length ? panel("Texts", texts) : null;
 }
 
-function writtenText(ctx, steps, { scales }, texts) {
+function writtenText(ctx, steps, { scales }, texts, show) {
   const names = ctx.info.actions ?? [];
-  const own = scales.map((scale) => [
+  const scaled = scales.map((scale) => [
     spelled(scale.title),
     {
       title: scale.title,
@@ -46,8 +50,8 @@ function writtenText(ctx, steps, { scales }, texts) {
     },
   ]);
   const setting = { ...WAYS.setting, all: names };
-  const paint = painter(ctx, "paint", { ...Object.fromEntries(own), ...WAYS, setting }, steps);
-  const pieces = steps.map((step, i) => step.text && piece(step, i, paint.style(step)));
+  const paint = painter(ctx, "paint", { ...Object.fromEntries(scaled), ...WAYS, setting }, steps);
+  const pieces = steps.map((step, i) => step.text && piece(step, i, paint.style(step), show));
   return panel(
     "What the episode wrote",
     paint.control,
@@ -66,13 +70,12 @@ function numberOf(name, { part, otherwise, named }) {
   return Number.isFinite(value) ? value : otherwise;
 }
 
-function piece(step, i, style) {
+function piece(step, i, style, show) {
   const title =
     `step ${i + 1}: ${step.action_name}\n` +
     `reward ${signed(step.reward)}, value ${number(step.value)}` +
     (step.expert_name ? `\nexpert: ${step.expert_name}` : "");
-  const show = () => document.getElementById(`step-${i}`)?.scrollIntoView({ block: "start" });
-  return h("span", { class: "piece press", style, title, ...pressable(show) }, step.text);
+  return h("span", { class: "piece press", style, title, ...pressable(() => show(i)) }, step.text);
 }
 
 function pickedSentences(steps, sentences, texts) {
@@ -97,7 +100,7 @@ function pickedSentences(steps, sentences, texts) {
 /** Texts that the reward was given, as the last step that has them says. */
 function textsOf(steps, texts) {
   const told = ({ field }) =>
-    steps.map((step) => step.reward_inputs?.[field]).findLast((text) => typeof text === "string");
+    steps.map((step) => own(step.reward_inputs, field)).findLast((text) => typeof text === "string");
   return texts
     .filter((one) => told(one))
     .map((one) =>

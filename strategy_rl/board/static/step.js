@@ -86,7 +86,7 @@ function seen(step, i, before) {
   const now = step.observation ?? {};
   const old = before?.observation ?? {};
   const same = Object.keys(now).filter(
-    (name) => name in old && JSON.stringify(now[name]) === JSON.stringify(old[name]),
+    (name) => Object.hasOwn(old, name) && JSON.stringify(now[name]) === JSON.stringify(old[name]),
   );
   const fresh = Object.fromEntries(Object.entries(now).filter(([name]) => !same.includes(name)));
   const texts = Object.values(fresh).some((value) => firstText(value));

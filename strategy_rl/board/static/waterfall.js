@@ -3,7 +3,7 @@
  */
 
 import { h } from "./dom.js";
-import { known, number, signed, spaced } from "./format.js";
+import { known, number, own, signed, spaced } from "./format.js";
 
 /**
  * @param {{name: string, adds: number, value?: number | null, weight?: number | null}[]} parts
@@ -27,8 +27,8 @@ export function partsOf(step) {
   return Object.entries(step.components ?? {}).map(([name, adds]) => ({
     name,
     adds: adds ?? 0,
-    value: step.reward_values?.[name],
-    weight: step.weights?.[name],
+    value: own(step.reward_values, name),
+    weight: own(step.weights, name),
   }));
 }
 
