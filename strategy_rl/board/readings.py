@@ -40,8 +40,8 @@ class Lengths(NamedTuple):
 class Group:
     """The episodes of one policy on one split, in the order of training."""
 
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
+    def __init__(self, entries: Sequence[Entry] = ()) -> None:
+        self.entries = list(entries)
 
     @cached_property
     def readings(self) -> list[Reading]:

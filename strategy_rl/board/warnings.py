@@ -19,6 +19,7 @@ ONE_ACTION_SHARE = 0.95
 ONE_TEXT_SHARE = 0.25
 ENTROPY_LEFT = 0.1
 
+_LATEST = 100  # training episodes that show what the policy does now; as many show how it began
 _FEW = 20  # episodes, or decisions, below which nothing is said
 _SHOWN_TEXT = 60
 _HARDLY = 1e-6  # what numbers differ by that were added up one by one
@@ -130,7 +131,7 @@ def _same(name: str, value: float | None, count: int, split: str) -> Finding:
 
 def _one_action(groups: Groups) -> Iterator[Finding]:
     names = {n for group in groups.values() for e in group.entries for n in e.head["actions"]}
-    for (policy, split), group in _trained(groups).items():
+    for (policy, split), group in _judged(groups).items():
         counts: Counter[str] = Counter()
         for entry in group.entries:
             counts.update(entry.head["actions"])
@@ -149,7 +150,7 @@ def _one_action(groups: Groups) -> Iterator[Finding]:
 
 
 def _one_text(groups: Groups) -> Iterator[Finding]:
-    for (policy, split), group in _trained(groups).items():
+    for (policy, split), group in _judged(groups).items():
         texts = [reading.text for reading in group.readings if reading.text]
         if len(texts) < _FEW:
             continue
@@ -165,20 +166,25 @@ def _one_text(groups: Groups) -> Iterator[Finding]:
 
 
 def _entropy_collapse(groups: Groups) -> Iterator[Finding]:
-    """PPO's policy against SFT's on the same split."""
+    """PPO's policy against SFT's on the same split; in training, the latest against the first."""
     for (policy, split), group in _trained(groups).items():
         before = groups.get((policy.replace("ppo", "sft", 1), split))
-        if not policy.startswith("ppo") or before is None:
-            continue
-        first, last = _mean_entropy(before.readings), _mean_entropy(group.readings)
-        if first is not None and last is not None and first > 0 and last < ENTROPY_LEFT * first:
-            yield Finding(
-                "entropy_collapse",
-                f"the entropy of {policy} is {last / first:.0%} of that after SFT",
-                f"{last:.3f} against {first:.3f} nats a decision on {split}: it no longer tries "
-                "anything",
-                {"policy": policy, "split": split, "sort": "least_probability"},
-            )
+        if policy.startswith("ppo") and before is not None:
+            yield from _collapsed(policy, split, "after SFT", before, group)
+    for (policy, split), (first, latest) in _training(groups).items():
+        yield from _collapsed(policy, split, "at first", first, latest)
+
+
+def _collapsed(policy: str, split: str, when: str, before: Group, now: Group) -> Iterator[Finding]:
+    first, last = _mean_entropy(before.readings), _mean_entropy(now.readings)
+    if first is not None and last is not None and first > 0 and last < ENTROPY_LEFT * first:
+        yield Finding(
+            "entropy_collapse",
+            f"the entropy of {policy} is {last / first:.0%} of that {when}",
+            f"{last:.3f} against {first:.3f} nats a decision on {split}: it no longer tries "
+            "anything",
+            {"policy": policy, "split": split, "sort": "least_probability"},
+        )
 
 
 def correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
@@ -205,6 +211,24 @@ def _trained(groups: Groups) -> Groups:
     """The policies that were trained; all where none has such a name. A rival may be simple."""
     trained = {key: each for key, each in groups.items() if key[0].startswith(("ppo", "sft"))}
     return trained or groups
+
+
+def _judged(groups: Groups) -> Groups:
+    """As `_trained`, and of a training what its latest episodes show."""
+    latest = {key: latest for key, (_, latest) in _training(groups).items()}
+    return {**_trained(groups), **latest}
+
+
+def _training(groups: Groups) -> dict[tuple[str, str], tuple[Group, Group]]:
+    """The first and the latest of PPO's training episodes, never one in both."""
+    found = {}
+    for (policy, split), group in groups.items():
+        entries = [e for e in group.entries if split == "train" and e.head["stage"] == "ppo"]
+        entries.sort(key=lambda e: e.head["iteration"] or 0)
+        count = min(_LATEST, len(entries) // 2)
+        if count:
+            found[policy, split] = Group(entries[:count]), Group(entries[-count:])
+    return found
 
 
 def _components(entries: Sequence[Entry]) -> list[str]:

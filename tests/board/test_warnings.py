@@ -139,6 +139,39 @@ def test_a_policy_that_no_longer_tries_anything_is_named(warned: Warned) -> None
     assert found["entropy_collapse"]["filter"]["policy"] == "ppo"
 
 
+def trained(begin: int, **changes: Any) -> list[Episode]:
+    """Twenty training iterations of two episodes."""
+    return [
+        episode(
+            "policy",
+            row,
+            [
+                step(2 if "probabilities" in changes else turn % 2, row, **changes)
+                for turn in (0, 1)
+            ],
+            split="train",
+            stage="ppo",
+            iteration=begin + i,
+        )
+        for i in range(20)
+        for row in (i, i + 20)
+    ]
+
+
+def test_a_collapse_shows_during_training_beside_an_evaluation(warned: Warned) -> None:
+    sure = {"probabilities": [0.0005, 0.0005, 0.999], "components": {}}
+    made = trained(0, components={}) + trained(20, **sure)
+    found = warned(train=made, sft=varied("sft", components={}))
+    assert found["entropy_collapse"]["message"] == "the entropy of policy is 1% of that at first"
+    assert found["entropy_collapse"]["filter"]["split"] == "train"
+    assert found["one_action"]["message"] == "policy takes 'hand_over' nearly always"
+
+
+def test_a_training_that_still_tries_things_causes_no_warning(warned: Warned) -> None:
+    made = trained(0, components={}) + trained(20, components={})
+    assert warned(train=made, sft=varied("sft", components={})) == {}
+
+
 def test_correlation_needs_pairs_that_vary() -> None:
     assert correlation([(n, 2 * n) for n in range(19)]) is None
     assert correlation([(n, -n) for n in range(20)]) == pytest.approx(-1)
