@@ -58,11 +58,13 @@ class Session:
         self._bar: Any = None
         self._signals = signals
         self._identity: dict[str, Any] = {}
-        self._episode_logs: dict[str, EpisodeLog] = {}
         self.pin("config", deciding_fields(experiment))  # refuses before anything is cut
         self.logger = MetricsLogger(
             path, tensorboard=experiment.logging.tensorboard, resume_offset=self._metrics_offset()
         )
+        # At once: what was written after the checkpoint goes, even where nothing more is kept.
+        kept = self.checkpoint.state.get("episode_offsets", {}) if self.checkpoint else {}
+        self._episode_logs = {name: self._episode_log(name, size) for name, size in kept.items()}
 
     # The hooks of the training loops.
 
@@ -98,7 +100,9 @@ class Session:
                     "stage": self._stage,
                     "counters": state.counters,
                     "metrics_offset": self.logger.offset,
-                    "episode_offsets": self._episode_offsets(),
+                    "episode_offsets": {
+                        name: kept.offset for name, kept in self._episode_logs.items()
+                    },
                     "identity": self._identity,
                 },
             )
@@ -107,11 +111,12 @@ class Session:
     def log_episodes(self, name: str, episodes: Iterable[Episode]) -> None:
         """Add episodes to `episodes/NAME-*.jsonl`."""
         if name not in self._episode_logs:
-            kept = self.checkpoint.state.get("episode_offsets", {}) if self.checkpoint else {}
-            header = {"task": self.experiment.task.id, "split": name}
-            folder = self.path / "episodes"
-            self._episode_logs[name] = EpisodeLog(folder, name, header, kept.get(name, 0))
+            self._episode_logs[name] = self._episode_log(name, 0)
         self._episode_logs[name].add(episodes)
+
+    def _episode_log(self, name: str, keep_bytes: int) -> EpisodeLog:
+        header = {"task": self.experiment.task.id, "split": name}
+        return EpisodeLog(self.path / "episodes", name, header, keep_bytes)
 
     def close(self) -> None:
         """Close the records."""
@@ -164,11 +169,6 @@ class Session:
                 f"{self.path}: its checkpoint was made with another {name}: {some(other)}; put the "
                 f"old {name} back, or start a new run"
             )
-
-    def _episode_offsets(self) -> dict[str, int]:
-        """Of what was written by now, in this process or before it."""
-        kept = self.checkpoint.state.get("episode_offsets", {}) if self.checkpoint else {}
-        return kept | {name: log_file.offset for name, log_file in self._episode_logs.items()}
 
     def _metrics_offset(self) -> int | None:
         """Where the record goes on.
