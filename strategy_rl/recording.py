@@ -56,6 +56,8 @@ class _Piece:
 
     def alone(self) -> _Piece:
         """The same without the rest of the rollout."""
+        if len(self.places) == len(self.rollout.transitions):
+            return self
         decisions = self.rollout.decisions_of(self.places)
         rollout = replace(self.rollout.at(decisions), transitions=tuple(self.transitions))
         advantages = None if self.advantages is None else self.advantages[decisions]
@@ -126,8 +128,10 @@ class _Earlier:
 
     def followed_by(self, pieces: _Pieces, number: int) -> _Earlier:
         """With what one more holds."""
+        piece = pieces[number].alone()
+        bare = replace(piece, rollout=piece.rollout.without_observations())
         return _Earlier(
-            (*self.pieces, pieces[number].alone()),
+            (*self.pieces, bare),
             self.size + int(pieces.sizes[number]),
             max(self.surprise, float(pieces.surprise[number])),
         )

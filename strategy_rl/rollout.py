@@ -112,6 +112,10 @@ class Rollout:
         }
         return replace(self, **parts)
 
+    def without_observations(self) -> Self:
+        """The same, to be told of later, without what takes room and is not told."""
+        return self
+
     def of(self, columns: Collection[int]) -> Self:
         """The episodes of some columns; means over all stay as they are."""
         wanted = torch.tensor(sorted(columns), device=self.columns.device)
@@ -139,6 +143,11 @@ class DecisionRollout(Rollout):
     actions: Tensor  # (N,) or (N, factors)
     stored: Tensor  # (N, width): the distribution each action was drawn from
     ref_stored: Tensor | None = None  # the same of the reference, where it has judged
+
+    def without_observations(self) -> Self:
+        """Its batch is empty."""
+        nothing = torch.empty(0, dtype=torch.int64, device=self.columns.device)
+        return replace(self, batch=self.batch[nothing])
 
 
 @dataclass(slots=True)

@@ -50,6 +50,14 @@ class TokenRollout(Rollout):
         kept = tuple(self.responses[i] for i in numbers.tolist())
         return replace(rest, responses=kept, owners=owners)
 
+    def without_observations(self) -> Self:
+        """Its responses have no states of the model."""
+        bare = (
+            replace(response, states=None, trunk=None, encoded=None, kept=None)
+            for response in self.responses
+        )
+        return replace(self, responses=tuple(bare))
+
     def figures(self) -> dict[str, float]:
         """What the responses are like."""
         lengths = np.array([len(response.response) for response in self.responses])

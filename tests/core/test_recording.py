@@ -162,6 +162,8 @@ def test_an_episode_that_several_rollouts_hold_is_put_together_again() -> None:
         for seen, value in zip(rollout.batch.numbers[:, 0], rollout.values, strict=True):
             values[round(100 * float(seen))] = float(value)
         kept += made.pick(iteration, rollout, rollout.values)
+        waiting = [piece for part in made._unfinished.values() for piece in part.pieces]
+        assert not any(len(piece.rollout.batch.numbers) for piece in waiting)
     # 12 steps in each of 2 slots hold 2 whole episodes of 5 steps and part of a third.
     assert sorted(e.iteration for e in kept) == [2, 2, 4, 4]
     for episode in kept:

@@ -257,6 +257,29 @@ def test_a_kept_text_has_all_its_tokens_with_what_was_learnt_from_them(policy: T
         assert [step.log_ratio for step in episode.steps] == pytest.approx(ratios, abs=1e-3)
 
 
+def test_a_text_episode_over_several_rollouts_is_kept_whole(policy: TextPolicy) -> None:
+    method = TokenMethod(policy, None, 2)
+    recorder = TrainingEpisodes(EnvSlots(Talk, 1), method.told, 9, 0, {CREDIT: 99.0}, whole=False)
+    collector = StepCollector(policy, EnvSlots(Talk, 1), lambda n: EpisodePlan(n, n))
+    collector.restart(0)
+    kept, values = [], []
+    for iteration in range(3):  # of two turns each, where an episode has three
+        rollout = collector.collect(2, np.random.default_rng(iteration))
+        values += rollout.values.tolist()
+        kept += recorder.pick(iteration, rollout, rollout.values)
+    assert [(e.row, len(e.steps)) for e in kept] == [(0, 3), (1, 3)]
+    told = [token["value"] for e in kept for step in e.steps for token in step.tokens or ()]
+    assert told == pytest.approx(values, abs=1e-5)
+
+
+def test_a_rollout_to_be_told_of_later_holds_no_states_of_the_model(policy: TextPolicy) -> None:
+    rollout = collect(policy, Talk, rows=2)
+    states = [replace(r, states=torch.ones(len(r.response), 10)) for r in rollout.responses]
+    bare = replace(rollout, responses=tuple(states)).without_observations()
+    assert [r.states for r in bare.responses] == [None] * 6
+    assert [r.response for r in bare.responses] == [r.response for r in rollout.responses]
+
+
 def test_the_most_surprising_text_holds_the_least_likely_token(policy: TextPolicy) -> None:
     rollout = collect(policy, Talk, rows=2)
     least = [float(r.logprobs.min()) for r in rollout.responses if r.logprobs is not None]
