@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,18 @@ MAX_NUMBERS = 64  # of an array in an episode that keeps no texts; of actions wi
 MAX_WRITTEN = 4096  # numbers of an array
 
 
+@contextmanager
+def _written_down() -> Iterator[None]:
+    try:
+        yield
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise EnvironmentFault(
+            f"a step cannot be written down: {type(error).__name__}: {error}; give texts, numbers "
+            "and lists or mappings of them in the info"
+        ) from error
+
+
+@_written_down()
 def step_of(
     slots: EnvSlots,
     obs: Any,
@@ -39,23 +52,6 @@ def step_of(
     Raises:
         EnvironmentFault: The info holds what cannot be written as JSON, or an action has no name.
     """
-    try:
-        return _step(slots, obs, info, choice, answer, keep_texts)
-    except (TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise EnvironmentFault(
-            f"a step cannot be written down: {type(error).__name__}: {error}; give texts, numbers "
-            "and lists or mappings of them in the info"
-        ) from error
-
-
-def _step(
-    slots: EnvSlots,
-    obs: Any,
-    info: Mapping[str, Any],
-    choice: Choice,
-    answer: StepResult,
-    keep_texts: bool,
-) -> Step:
     legal = _legal_actions(slots, obs, info)
     action: Action = _flat(choice.action)
     components = answer.info.get("reward_components", {})
